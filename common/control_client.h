@@ -1,5 +1,5 @@
-// A worker's end of the control channel (control_protocol.h): says hello, keeps the Welcome's descriptors, redials for
-// ever when the channel breaks. Runs on the worker's Asio thread.
+// A worker's end of the control channel (control_protocol.h): says hello, keeps the Welcome's descriptors,
+// redials for ever when the channel breaks. Runs on the worker's Asio thread.
 #pragma once
 
 #include <boost/asio/io_context.hpp>
@@ -38,7 +38,7 @@ class ControlClient {
 
   ControlClient(boost::asio::io_context& io, WorkerIdentity identity, Handlers handlers);
   void start();
-  void ready();    // announced now, and in each later Hello
+  void ready();  // announced now, and in each later Hello
   // Says Stopping and leaves with _exit(0), not returning: gRPC's threads are not waited for.
   [[noreturn]] void leave();
   void upstreamChanged(uint32_t upstream, uint32_t generation);  // Asio thread only

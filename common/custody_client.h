@@ -1,5 +1,5 @@
-// A worker's channel to the custodian (custody_protocol.h). Redials for ever; while there is no custodian, puts wait
-// (acceptors pause) and drops are kept and sent again. Runs on the worker's Asio thread.
+// A worker's channel to the custodian (custody_protocol.h). Redials for ever; while there is no custodian,
+// puts wait (acceptors pause) and drops are kept and sent again. Runs on the worker's Asio thread.
 #pragma once
 
 #include <boost/asio/io_context.hpp>
@@ -37,13 +37,14 @@ class CustodyClient {
 
   bool connected() const { return connected_; }
   bool canPut(size_t count) const;
-  // Puts copies; the caller keeps its own descriptors. At most kMaxRecords. False: the channel cannot take it now and
-  // nothing was sent.
+  // Puts copies; the caller keeps its own descriptors. At most kMaxRecords. False: the channel cannot take it
+  // now and nothing was sent.
   bool put(std::span<const custody::Record> records, std::span<const int> descriptors);
-  // Gathered and sent in batches at the end of the current turn of the loop; repeated after a redial until answered.
+  // Gathered and sent in batches at the end of the current turn of the loop; repeated after a redial until
+  // answered.
   void drop(const custody::Record& record);
-  // Asks for descriptors; answered by give/missing; repeated after a redial until answered. `after`: a dead worker
-  // whose channel the custodian has to read to its end first (incarnation 0: none).
+  // Asks for descriptors; answered by give/missing; repeated after a redial until answered. `after`: a dead
+  // worker whose channel the custodian has to read to its end first (incarnation 0: none).
   void fetch(std::span<const custody::Record> records, WorkerId after);
 
  private:

@@ -1,5 +1,6 @@
-// Doorbells: one eventfd per row of a forwarder, an acceptor, the prober. They belong to the row, so a successor hears
-// what was rung for the process before it. The supervisor makes them; the Welcome carries them to every worker.
+// Doorbells: one eventfd per row of a forwarder, an acceptor, the prober. They belong to the row, so a
+// successor hears what was rung for the process before it. The supervisor makes them; the Welcome carries
+// them to every worker.
 #pragma once
 
 #include <vector>

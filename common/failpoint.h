@@ -2,8 +2,8 @@
 //
 //   PPX_FAILPOINTS="acceptor.claimed=kill@3;sys.accept4=errno:24@1-50"
 //
-// Actions: kill (SIGKILL to itself), stop (SIGSTOP), exit:N, errno:N. @3: only the third time; @3-9: those; none:
-// each time. Read once at start; without the variable a failpoint costs one load of a constant flag.
+// Actions: kill (SIGKILL to itself), stop (SIGSTOP), exit:N, errno:N. @3: only the third time; @3-9: those;
+// none: each time. Read once at start; without the variable a failpoint costs one load of a constant flag.
 #pragma once
 
 #include <optional>
@@ -15,6 +15,8 @@ extern const bool failpointsArmed;
 // Performs the action of `name` if one is due; returns the errno that is to be simulated, or 0.
 int failpointSlow(std::string_view name);
 
-inline int failpoint(std::string_view name) { return failpointsArmed ? failpointSlow(name) : 0; }
+inline int failpoint(std::string_view name) {
+  return failpointsArmed ? failpointSlow(name) : 0;
+}
 
 }  // namespace ppx

@@ -1,5 +1,5 @@
-// Bits in shared memory that say where to look first. A bit is only a hint: the word it points at decides, so a
-// process killed between the two leaves at worst a hint that is wrong until the next audit.
+// Bits in shared memory that say where to look first. A bit is only a hint: the word it points at decides, so
+// a process killed between the two leaves at worst a hint that is wrong until the next audit.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +19,9 @@ class HintBitmap {
 
   uint32_t size() const { return size_; }
   void set(uint32_t index) { words_[index / 64].fetch_or(1ull << index % 64, std::memory_order_acq_rel); }
-  void clear(uint32_t index) { words_[index / 64].fetch_and(~(1ull << index % 64), std::memory_order_acq_rel); }
+  void clear(uint32_t index) {
+    words_[index / 64].fetch_and(~(1ull << index % 64), std::memory_order_acq_rel);
+  }
   bool test(uint32_t index) const {
     return (words_[index / 64].load(std::memory_order_acquire) >> index % 64 & 1) != 0;
   }
@@ -31,8 +33,8 @@ class HintBitmap {
   uint32_t size_;
 };
 
-// Slots that have news for one forwarder: bits with a summary above them (a bit per word), so that looking is cheap
-// when little is set. set(): anybody. drain(): the forwarder of the row.
+// Slots that have news for one forwarder: bits with a summary above them (a bit per word), so that looking is
+// cheap when little is set. set(): anybody. drain(): the forwarder of the row.
 class DirtySet {
  public:
   DirtySet(Atomic<uint64_t>* words, uint32_t size);

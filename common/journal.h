@@ -1,4 +1,5 @@
-// Claim and free journal segments. A segment is owned by its word (segment_word.h) before a byte is put into it.
+// Claim and free journal segments. A segment is owned by its word (segment_word.h) before a byte is put into
+// it.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +16,8 @@ class Journal {
  public:
   Journal(const Table& table, const WorkerId& self);
 
-  // A segment for input byte offsets [ordinal*512, +512) of a session that the caller owns; kNoSegment: budget spent.
+  // A segment for input byte offsets [ordinal*512, +512) of a session that the caller owns; kNoSegment:
+  // budget spent.
   uint32_t claimIn(SlotRef ref, uint64_t ordinal);
   // A segment for a message on its way to `ref`'s mailbox.
   uint32_t claimMail(SlotRef ref);
@@ -31,8 +33,8 @@ class Journal {
 
   // All segments that sessions hold, in one pass: for taking over sessions and for audits.
   void forEachUsed(const std::function<void(uint32_t segment, const SegmentWord&)>& visit) const;
-  // Frees garbage that anybody may free (stale generations, mail of dead pushers to sessions that are gone) and
-  // mends the free hints. Returns how many segments came back.
+  // Frees garbage that anybody may free (stale generations, mail of dead pushers to sessions that are gone)
+  // and mends the free hints. Returns how many segments came back.
   uint32_t audit();
   uint32_t freeCount(SegmentKind direction) const;  // kIn or kOut; a scan
 

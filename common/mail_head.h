@@ -5,8 +5,8 @@
 //  | closed |              ticket                |          segment           |
 //  +--------+------------------------------------+----------------------------+
 //
-// The ticket grows by one with each push and with each opening, over all lives of the slot, so an old head never
-// comes back and a late push to an earlier session fails.
+// The ticket grows by one with each push and with each opening, over all lives of the slot, so an old head
+// never comes back and a late push to an earlier session fails.
 #pragma once
 
 #include <cstdint>

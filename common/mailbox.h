@@ -1,8 +1,9 @@
 // The outbound journal of a session: any forwarder pushes, the owner of the slot stamps, sends and frees.
 //
-// A push: segments are claimed (kMail), filled, and linked by one compare-and-swap of the head {ticket, segment}. The
-// owner walks from the head back to the last freed ticket, turns the segments into kOut and stamps each message's
-// start offset in ticket order: that store is the commit. Bytes go to the socket only from stamped messages.
+// A push: segments are claimed (kMail), filled, and linked by one compare-and-swap of the head {ticket,
+// segment}. The owner walks from the head back to the last freed ticket, turns the segments into kOut and
+// stamps each message's start offset in ticket order: that store is the commit. Bytes go to the socket only
+// from stamped messages.
 #pragma once
 
 #include <sys/uio.h>
@@ -22,20 +23,20 @@ class MailPusher {
  public:
   MailPusher(const Table& table, Journal& journal) : table_(&table), journal_(&journal), sessions_(table) {}
 
-  // Pushes `pieces` as one message. kGone: that session does not take mail any more. kNoSegments: nothing was pushed.
-  // Afterwards the caller rings the slot's owner (Doorbells::ringSlot).
+  // Pushes `pieces` as one message. kGone: that session does not take mail any more. kNoSegments: nothing was
+  // pushed. Afterwards the caller rings the slot's owner (Doorbells::ringSlot).
   PushResult push(SlotRef ref, std::span<const iovec> pieces);
 
  private:
-  uint32_t fill(SlotRef ref, std::span<const iovec> pieces, size_t bytes);
+  uint32_t fill(SlotRef ref, std::span<const iovec> pieces);
   void drop(uint32_t first);
   const Table* table_;
   Journal* journal_;
   SessionTable sessions_;
 };
 
-// The owner's side of one mailbox: a few words, so that an idle session costs little. Only the owner of the slot,
-// from one thread.
+// The owner's side of one mailbox: a few words, so that an idle session costs little. Only the owner of the
+// slot, from one thread.
 class MailOutbox {
  public:
   // Claimer: opens the mailbox for a new life of the slot.
@@ -43,7 +44,8 @@ class MailOutbox {
   // Takes no more mail from now on; what was pushed before can still be collected.
   static void close(const Table& table, uint32_t slot);
 
-  // Starts from what the slot says: nothing for a new session; after a take-over it finds stamped messages again.
+  // Starts from what the slot says: nothing for a new session; after a take-over it finds stamped messages
+  // again.
   void attach(const Table& table, SlotRef ref);
   // Stamps new messages. Returns the bytes committed now.
   uint64_t collect(const Table& table);
@@ -60,12 +62,14 @@ class MailOutbox {
   uint64_t pending(const Table& table) const;  // committed, not yet sent
 
  private:
+  void append(const Table& table, uint32_t first);
   void freeOldest(const Table& table, Journal& journal);
 
   SlotRef ref_;
   uint32_t oldest_ = kNoSegment;  // first segments of the oldest and newest live stamped message
   uint32_t newest_ = kNoSegment;
-  uint32_t current_ = kNoSegment;  // segment where the next byte to send lies, and the offset of its first byte
+  uint32_t current_ =
+      kNoSegment;  // segment where the next byte to send lies, and the offset of its first byte
   uint64_t currentOffset_ = 0;
   uint64_t collectedTicket_ = 0;
 };

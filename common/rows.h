@@ -1,4 +1,5 @@
-// Rows of listeners, pools and workers: settings that workers read live, and figures that the supervisor reads.
+// Rows of listeners, pools and workers: settings that workers read live, and figures that the supervisor
+// reads.
 #pragma once
 
 #include "common/close_reason.h"
@@ -53,7 +54,7 @@ struct alignas(64) WorkerRow {
   alignas(64) Atomic<uint64_t> heartbeatMs;  // monotonic
   Atomic<uint64_t> sessions;                 // sessions held now (forwarder), descriptors held (custodian)
   Atomic<uint64_t> accepted, refused, handedOff;
-  Atomic<uint64_t> bytesIn, bytesOut;        // from clients, to clients
+  Atomic<uint64_t> bytesIn, bytesOut;                    // from clients, to clients
   alignas(64) Atomic<uint64_t> messagesIn, messagesOut;  // payloads to upstreams, replies from upstreams
   Atomic<uint64_t> broadcasts, broadcastCopies;
   Atomic<uint64_t> repliesUnknown, repliesMalformed;  // dropped: no such client, no usable target

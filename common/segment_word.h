@@ -6,13 +6,15 @@
 //  +-------+-------------------+------------------------------+--------------------+
 //   kFree  0
 //   kIn    detail = ordinal: stream offset / 512, modulo 2^16; the owner of the slot writes here
-//   kMail  detail = pusher: worker row (6 bits) and low 10 bits of its incarnation; the pusher writes here until it
+//   kMail  detail = pusher: worker row (6 bits) and low 10 bits of its incarnation; the pusher writes here
+//   until it
 //          has linked the message into the slot's mailbox
 //   kOut   detail = 0; stamped by the owner of the slot: part of the session's output
 //
-// A kMail segment that no mailbox reaches belongs to its pusher: only the pusher frees it, or anybody once the
-// pusher's incarnation is gone from its worker row (fencing). Segments of the other kinds are freed by the owner of
-// the slot before the slot's generation moves on, so a stale generation there is garbage that anybody may free.
+// A kMail segment that no mailbox reaches belongs to its pusher: only the pusher frees it, or anybody once
+// the pusher's incarnation is gone from its worker row (fencing). Segments of the other kinds are freed by
+// the owner of the slot before the slot's generation moves on, so a stale generation there is garbage that
+// anybody may free.
 #pragma once
 
 #include <cstdint>

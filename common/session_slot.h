@@ -26,9 +26,9 @@ struct alignas(64) SessionSlot {
   Atomic<uint64_t> cookie;  // SO_COOKIE of the client's socket
   Atomic<uint16_t> listener;
   Atomic<uint16_t> pool;
-  Atomic<uint32_t> upstream;     // slot of its upstream, or kNoUpstream; owner
-  Atomic<uint64_t> lastInMs;     // monotonic: the last byte from the client; 0: none yet; owner
-  Atomic<uint64_t> lastOutMs;    // monotonic: the last byte to the client; owner
+  Atomic<uint32_t> upstream;   // slot of its upstream, or kNoUpstream; owner
+  Atomic<uint64_t> lastInMs;   // monotonic: the last byte from the client; 0: none yet; owner
+  Atomic<uint64_t> lastOutMs;  // monotonic: the last byte to the client; owner
 
   // Peer address as in sockaddr_in6, an IPv4 one mapped (::ffff:a.b.c.d).
   alignas(64) Atomic<uint64_t> peerHigh;
@@ -49,13 +49,14 @@ struct alignas(64) SessionSlot {
   Atomic<uint64_t> outSent;                 // given to the socket
   Atomic<uint64_t> mailFreed;               // ticket of the newest message that was sent whole and freed
   Atomic<uint32_t> flags;
-  Atomic<uint32_t> upstreamGeneration;      // life of the upstream slot that `upstream` names
+  Atomic<uint32_t> upstreamGeneration;  // life of the upstream slot that `upstream` names
   Atomic<uint64_t> reserved2;
 
-  alignas(64) Atomic<uint64_t> closeRequest;  // generation << 32 | CloseReason << 8 | 1: somebody asks for the end
-  Atomic<uint32_t> closeReason;               // CloseReason, set on the way to kClosing
+  alignas(64)
+      Atomic<uint64_t> closeRequest;  // generation << 32 | CloseReason << 8 | 1: somebody asks for the end
+  Atomic<uint32_t> closeReason;       // CloseReason, set on the way to kClosing
   Atomic<uint32_t> takeovers;
-  Atomic<uint64_t> takeoverMs[3];             // monotonic: the last three crash take-overs
+  Atomic<uint64_t> takeoverMs[3];  // monotonic: the last three crash take-overs
   Atomic<uint64_t> closingSinceMs;
   Atomic<uint64_t> reserved3;
 };

@@ -1,4 +1,5 @@
-// Claim, hand over and release session slots, and find a session by UUID. No state of its own but the table's.
+// Claim, hand over and release session slots, and find a session by UUID. No state of its own but the
+// table's.
 #pragma once
 
 #include <optional>
@@ -47,8 +48,8 @@ class SessionTable {
   bool beginClosing(SlotRef ref, const WorkerId& self, CloseReason reason);
   // The word of a dead owner (any state but FREE) to {state, self}; false: it was not `dead`'s any more.
   bool reclaim(SlotRef ref, const WorkerId& dead, const WorkerId& self);
-  // CLAIMED(self) or CLOSING(self) -> FREE with the next generation. The caller has freed all its segments and the
-  // custodian has dropped its descriptor. Wakes nobody: see AcceptorBell.
+  // CLAIMED(self) or CLOSING(self) -> FREE with the next generation. The caller has freed all its segments
+  // and the custodian has dropped its descriptor. Wakes nobody: see AcceptorBell.
   bool release(SlotRef ref, const WorkerId& self);
 
   // The session of a UUID, if it is one that takes mail now.

@@ -5,8 +5,8 @@
 //  | state |  worker  |        incarnation         |         generation         |
 //  +-------+----------+----------------------------+----------------------------+
 //
-// Generation counts the lives of the slot: a reference {slot, generation} names one session for ever. Incarnations
-// are never reused, so a word names one process for ever.
+// Generation counts the lives of the slot: a reference {slot, generation} names one session for ever.
+// Incarnations are never reused, so a word names one process for ever.
 #pragma once
 
 #include <cstdint>
@@ -32,7 +32,8 @@ struct SlotWord {
 
   static constexpr SlotWord decode(uint64_t raw) {
     return {static_cast<SlotState>(raw >> 60), static_cast<uint8_t>(raw >> 52),
-            static_cast<uint32_t>(raw >> 26) & kIncarnationMask, static_cast<uint32_t>(raw) & kGenerationMask};
+            static_cast<uint32_t>(raw >> 26) & kIncarnationMask,
+            static_cast<uint32_t>(raw) & kGenerationMask};
   }
   constexpr uint64_t encode() const {
     return static_cast<uint64_t>(state) << 60 | static_cast<uint64_t>(worker) << 52 |
@@ -48,7 +49,9 @@ struct SlotRef {
   bool operator==(const SlotRef&) const = default;
 };
 
-constexpr bool takesMail(SlotState state) { return state == SlotState::kHandoff || state == SlotState::kOwned; }
+constexpr bool takesMail(SlotState state) {
+  return state == SlotState::kHandoff || state == SlotState::kOwned;
+}
 
 const char* slotStateName(SlotState state);
 

@@ -16,13 +16,14 @@
 
 namespace ppx {
 
-// Movable; accessors are valid while it lives and may be used from any thread. Indices are the caller's to bound
-// (an index out of range is a broken invariant and aborts).
+// Movable; accessors are valid while it lives and may be used from any thread. Indices are the caller's to
+// bound (an index out of range is a broken invariant and aborts).
 class Table {
  public:
   // A new memfd: sized, formatted, prefaulted and sealed against resizing.
   static Result<Table> create(const TableSizes& sizes);
-  // Maps a memfd that somebody else made. Checks seals, magic, version and sizes; a table that does not fit is refused.
+  // Maps a memfd that somebody else made. Checks seals, magic, version and sizes; a table that does not fit
+  // is refused.
   static Result<Table> map(UniqueFd memfd);
 
   int memfd() const { return memfd_.get(); }

@@ -9,9 +9,9 @@
 //            segment headers                                             (segment.h)
 //            segment data, kSegmentBytes each: first in, then out
 //
-// No lock and no sequence count lives here. A field is written once before a release store of the word that publishes
-// its row, or it is one atomic. Fields are only appended within a major version; a process maps what it was built for
-// and what is one minor version older.
+// No lock and no sequence count lives here. A field is written once before a release store of the word that
+// publishes its row, or it is one atomic. Fields are only appended within a major version; a process maps
+// what it was built for and what is one minor version older.
 #pragma once
 
 #include <atomic>
@@ -30,17 +30,17 @@ static_assert(Atomic<uint64_t>::is_always_lock_free && Atomic<uint32_t>::is_alwa
 
 // How many of each; fixed for the life of a table.
 struct TableSizes {
-  uint32_t sessionSlots = 16384;     // at most kMaxSlots
-  uint32_t inSegments = 32768;       // 16 MiB
-  uint32_t outSegments = 131072;     // 64 MiB; in and out together below kNoSegment
+  uint32_t sessionSlots = 16384;  // at most kMaxSlots
+  uint32_t inSegments = 32768;    // 16 MiB
+  uint32_t outSegments = 131072;  // 64 MiB; in and out together below kNoSegment
   uint32_t upstreamSlots = 1024;
   bool operator==(const TableSizes&) const = default;
 };
 
 // Byte offsets of the parts from the start of the mapping; computed from the sizes, stored for other builds.
 struct TableOffsets {
-  uint64_t listeners, pools, workers, upstreams, dirtySets, slotHints, inHints, outHints, addressTags, sessions,
-      segmentHeaders, segmentData, end;
+  uint64_t listeners, pools, workers, upstreams, dirtySets, slotHints, inHints, outHints, addressTags,
+      sessions, segmentHeaders, segmentData, end;
 };
 
 struct alignas(64) TableHeader {
@@ -51,17 +51,17 @@ struct alignas(64) TableHeader {
   TableSizes sizes;
   uint32_t reserved0;
   TableOffsets offsets;
-  uint64_t uuidKey[2];     // of session UUIDs; secret
-  uint64_t gatewayId[2];   // UUID of this gateway, in the metadata of upstream streams
+  uint64_t uuidKey[2];    // of session UUIDs; secret
+  uint64_t gatewayId[2];  // UUID of this gateway, in the metadata of upstream streams
   uint64_t createdRealtimeMs;
 
   // Written by the supervisor.
-  alignas(64) Atomic<uint64_t> nextIncarnation;   // counter; incarnations start at 1 and are never reused
-  Atomic<uint64_t> settingsEpoch;                 // grows with each change of a listener or pool row or a setting
-  Atomic<uint64_t> upstreamEpoch;                 // grows with each change of an upstream's admin state or health
-  Atomic<uint32_t> sessionCapacity;               // admission: only slots below this number are claimed
-  Atomic<uint32_t> maxPerAddress;                 // admission: 0 = off
-  Atomic<uint32_t> refuseAtLimit;                 // admission: 1 = refuse, 0 = wait in the backlog
+  alignas(64) Atomic<uint64_t> nextIncarnation;  // counter; incarnations start at 1 and are never reused
+  Atomic<uint64_t> settingsEpoch;    // grows with each change of a listener or pool row or a setting
+  Atomic<uint64_t> upstreamEpoch;    // grows with each change of an upstream's admin state or health
+  Atomic<uint32_t> sessionCapacity;  // admission: only slots below this number are claimed
+  Atomic<uint32_t> maxPerAddress;    // admission: 0 = off
+  Atomic<uint32_t> refuseAtLimit;    // admission: 1 = refuse, 0 = wait in the backlog
   Atomic<uint32_t> activeWindowMs;
   Atomic<uint32_t> barrierTimeoutMs;
   Atomic<uint32_t> drainMaxMs;

@@ -1,4 +1,5 @@
-// An upstream's row. The supervisor owns its life; the prober its health; each forwarder one entry of `streams`.
+// An upstream's row. The supervisor owns its life; the prober its health; each forwarder one entry of
+// `streams`.
 #pragma once
 
 #include "common/table_layout.h"
@@ -18,7 +19,9 @@ inline constexpr size_t kMaxHostBytes = 255;
 constexpr uint64_t lifeWord(uint32_t generation, uint8_t state) {
   return static_cast<uint64_t>(generation) << 8 | state;
 }
-constexpr uint32_t lifeGeneration(uint64_t word) { return static_cast<uint32_t>(word >> 8); }
+constexpr uint32_t lifeGeneration(uint64_t word) {
+  return static_cast<uint32_t>(word >> 8);
+}
 template <typename State>
 constexpr State lifeState(uint64_t word) {
   return static_cast<State>(word & 0xff);

@@ -1,7 +1,8 @@
 // UUIDv4 as two words, its text, and the session UUID that leads back to its slot.
 //
-// Of the 122 free bits of a session's UUID 90 are random; the low 32 are slot XOR SipHash-2-4(key, random bits). Who
-// does not know the key (it lives in the table's header) can neither guess a UUID nor read the slot out of one.
+// Of the 122 free bits of a session's UUID 90 are random; the low 32 are slot XOR SipHash-2-4(key, random
+// bits). Who does not know the key (it lives in the table's header) can neither guess a UUID nor read the
+// slot out of one.
 #pragma once
 
 #include <array>
@@ -27,7 +28,8 @@ std::optional<Uuid> parseUuid(std::string_view text);
 
 using UuidKey = std::array<uint64_t, 2>;
 
-// Random 64-bit words from the kernel, fetched in blocks of 4 KiB. Not thread-safe; not to be used across fork.
+// Random 64-bit words from the kernel, fetched in blocks of 4 KiB. Not thread-safe; not to be used across
+// fork.
 class RandomSource {
  public:
   uint64_t next();
@@ -39,7 +41,8 @@ class RandomSource {
 
 Uuid randomUuid(RandomSource& random);
 Uuid makeSessionUuid(const UuidKey& key, uint32_t slot, RandomSource& random);
-// The slot that a session's UUID names; for any other UUID a random number. Compare the whole UUID with the slot's.
+// The slot that a session's UUID names; for any other UUID a random number. Compare the whole UUID with the
+// slot's.
 uint32_t slotOfUuid(const UuidKey& key, const Uuid& uuid);
 
 }  // namespace ppx

@@ -1,4 +1,5 @@
-// The worker processes and their rows in the table. A row outlives the process in it: a successor takes the row.
+// The worker processes and their rows in the table. A row outlives the process in it: a successor takes the
+// row.
 #pragma once
 
 #include <cstdint>

@@ -1,0 +1,112 @@
+#include "common/failpoint.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <charconv>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+namespace ppx {
+namespace {
+
+enum class Action { kKill, kStop, kExit, kErrno };
+
+struct Failpoint {
+  std::string name;
+  Action action = Action::kKill;
+  int argument = 0;
+  long from = 1, to = -1;  // which passes; to < 0: all from `from` on
+  std::atomic<long> passes{0};
+};
+
+[[noreturn]] void refuse(std::string_view entry) {
+  std::fprintf(stderr, "PPX_FAILPOINTS: cannot read \"%.*s\"\n", static_cast<int>(entry.size()),
+               entry.data());
+  std::_Exit(64);
+}
+
+long number(std::string_view text, std::string_view entry) {
+  long value = 0;
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size()) refuse(entry);
+  return value;
+}
+
+void parseEntry(std::string_view entry, Failpoint& out) {
+  size_t equals = entry.find('=');
+  if (equals == std::string_view::npos) refuse(entry);
+  out.name = entry.substr(0, equals);
+  std::string_view action = entry.substr(equals + 1);
+  if (size_t at = action.find('@'); at != std::string_view::npos) {
+    std::string_view range = action.substr(at + 1);
+    action = action.substr(0, at);
+    size_t dash = range.find('-');
+    out.from = number(range.substr(0, dash), entry);
+    out.to = dash == std::string_view::npos ? out.from : number(range.substr(dash + 1), entry);
+  }
+  if (size_t colon = action.find(':'); colon != std::string_view::npos) {
+    out.argument = static_cast<int>(number(action.substr(colon + 1), entry));
+    action = action.substr(0, colon);
+  }
+  if (action == "kill")
+    out.action = Action::kKill;
+  else if (action == "stop")
+    out.action = Action::kStop;
+  else if (action == "exit")
+    out.action = Action::kExit;
+  else if (action == "errno")
+    out.action = Action::kErrno;
+  else
+    refuse(entry);
+}
+
+std::vector<Failpoint*>& registry() {
+  static std::vector<Failpoint*> points = [] {
+    std::vector<Failpoint*> parsed;
+    const char* text = std::getenv("PPX_FAILPOINTS");
+    std::string_view rest = text == nullptr ? "" : text;
+    while (!rest.empty()) {
+      size_t semicolon = rest.find(';');
+      std::string_view entry = rest.substr(0, semicolon);
+      rest = semicolon == std::string_view::npos ? "" : rest.substr(semicolon + 1);
+      if (entry.empty()) continue;
+      parsed.push_back(new Failpoint);  // lives as long as the process
+      parseEntry(entry, *parsed.back());
+    }
+    return parsed;
+  }();
+  return points;
+}
+
+}  // namespace
+
+const bool failpointsArmed = !registry().empty();
+
+int failpointSlow(std::string_view name) {
+  int simulated = 0;
+  for (Failpoint* point : registry()) {
+    if (point->name != name) continue;
+    long pass = ++point->passes;
+    if (pass < point->from || (point->to >= 0 && pass > point->to)) continue;
+    switch (point->action) {
+      case Action::kKill:
+        ::kill(::getpid(), SIGKILL);
+        break;
+      case Action::kStop:
+        ::kill(::getpid(), SIGSTOP);
+        break;
+      case Action::kExit:
+        std::_Exit(point->argument);
+      case Action::kErrno:
+        simulated = point->argument;
+        break;
+    }
+  }
+  return simulated;
+}
+
+}  // namespace ppx

@@ -1,0 +1,250 @@
+#include "common/mailbox.h"
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "common/failpoint.h"
+
+namespace ppx {
+
+PushResult MailPusher::push(SlotRef ref, std::span<const iovec> pieces) {
+  size_t bytes = 0;
+  for (const iovec& piece : pieces) bytes += piece.iov_len;
+  if (bytes == 0) return PushResult::kPushed;
+  uint32_t first = fill(ref, pieces);
+  if (first == kNoSegment) return PushResult::kNoSegments;
+
+  SegmentHeader& header = journal_->header(first);
+  header.length.store(static_cast<uint32_t>(bytes), std::memory_order_relaxed);
+  header.startOffset.store(kUnstamped, std::memory_order_relaxed);
+  Atomic<uint64_t>& head = table_->session(ref.slot).mailHead;
+  uint64_t seen = head.load();
+  for (;;) {
+    MailHead before = MailHead::decode(seen);
+    // The head was read first: had the slot got a new life since, the word would say so now or the swap would
+    // fail, since opening a mailbox takes a ticket.
+    SlotWord word = sessions_.word(ref.slot);
+    if (before.closed || word.generation != ref.generation || !takesMail(word.state)) {
+      drop(first);
+      return PushResult::kGone;
+    }
+    header.previous.store(seen, std::memory_order_relaxed);
+    failpoint("mailbox.link");
+    if (head.compare_exchange_weak(seen, MailHead{false, before.ticket + 1, first}.encode())) break;
+  }
+  failpoint("mailbox.linked");
+  return PushResult::kPushed;
+}
+
+uint32_t MailPusher::fill(SlotRef ref, std::span<const iovec> pieces) {
+  uint32_t first = kNoSegment, last = kNoSegment;
+  size_t used = kSegmentBytes;  // of the last segment
+  for (const iovec& piece : pieces) {
+    const char* from = static_cast<const char*>(piece.iov_base);
+    for (size_t left = piece.iov_len; left > 0;) {
+      if (used == kSegmentBytes) {
+        uint32_t segment = journal_->claimMail(ref);
+        if (segment == kNoSegment) {
+          drop(first);
+          return kNoSegment;
+        }
+        journal_->header(segment).next.store(kNoSegment, std::memory_order_relaxed);
+        if (last == kNoSegment)
+          first = segment;
+        else
+          journal_->header(last).next.store(segment, std::memory_order_relaxed);
+        last = segment;
+        used = 0;
+      }
+      size_t count = std::min(left, kSegmentBytes - used);
+      std::memcpy(journal_->data(last) + used, from, count);
+      from += count;
+      left -= count;
+      used += count;
+    }
+  }
+  return first;
+}
+
+void MailPusher::drop(uint32_t segment) {
+  while (segment != kNoSegment) {
+    uint32_t next = journal_->header(segment).next.load(std::memory_order_relaxed);
+    journal_->freeOwned(segment);
+    segment = next;
+  }
+}
+
+// --- the owner's side ---
+
+namespace {
+
+// A message has the ticket after that of the head before it.
+uint64_t ticketOf(const SegmentHeader& first) {
+  return MailHead::decode(first.previous.load(std::memory_order_relaxed)).ticket + 1;
+}
+
+uint64_t startOf(const Table& table, uint32_t first) {
+  return table.segment(first).startOffset.load(std::memory_order_relaxed);
+}
+
+uint64_t endOf(const Table& table, uint32_t first) {
+  return startOf(table, first) + table.segment(first).length.load(std::memory_order_relaxed);
+}
+
+// First segments of the messages with tickets above `after`, newest first.
+void walk(const Table& table, MailHead head, uint64_t after, std::vector<uint32_t>& out) {
+  out.clear();
+  while (head.ticket > after && head.segment != kNoSegment) {
+    out.push_back(head.segment);
+    head = MailHead::decode(table.segment(head.segment).previous.load(std::memory_order_relaxed));
+  }
+}
+
+// From the pusher's hands into those of the slot's owner; a predecessor may have done some of it.
+void takeSegments(const Table& table, uint32_t segment, SlotRef ref) {
+  const uint64_t out = SegmentWord{SegmentKind::kOut, ref.slot, ref.generation, 0}.encode();
+  for (; segment != kNoSegment; segment = table.segment(segment).next.load(std::memory_order_relaxed)) {
+    Atomic<uint64_t>& word = table.segment(segment).word;
+    SegmentWord now = SegmentWord::decode(word.load(std::memory_order_relaxed));
+    PPX_INVARIANT(now.slot == ref.slot && now.generation == ref.generation &&
+                  (now.kind == SegmentKind::kMail || now.kind == SegmentKind::kOut));
+    word.store(out);
+  }
+}
+
+}  // namespace
+
+void MailOutbox::open(const Table& table, uint32_t slot) {
+  SessionSlot& s = table.session(slot);
+  uint64_t ticket = MailHead::decode(s.mailHead.load()).ticket + 1;
+  s.mailFreed.store(ticket);
+  s.mailHead.store(MailHead{false, ticket, kNoSegment}.encode());
+}
+
+void MailOutbox::close(const Table& table, uint32_t slot) {
+  Atomic<uint64_t>& head = table.session(slot).mailHead;
+  uint64_t seen = head.load();
+  while (!MailHead::decode(seen).closed) {
+    MailHead closed = MailHead::decode(seen);
+    closed.closed = true;
+    if (head.compare_exchange_weak(seen, closed.encode())) return;
+  }
+}
+
+void MailOutbox::attach(const Table& table, SlotRef ref) {
+  *this = MailOutbox();
+  ref_ = ref;
+  SessionSlot& s = table.session(ref.slot);
+  collectedTicket_ = s.mailFreed.load();
+  std::vector<uint32_t> messages;
+  walk(table, MailHead::decode(s.mailHead.load()), collectedTicket_, messages);
+  for (size_t i = messages.size(); i-- > 0;) {
+    uint32_t first = messages[i];
+    if (startOf(table, first) == kUnstamped) break;
+    append(table, first);
+    s.outStamped.store(endOf(table, first), std::memory_order_relaxed);
+  }
+}
+
+void MailOutbox::append(const Table& table, uint32_t first) {
+  SegmentHeader& header = table.segment(first);
+  header.newer.store(kNoSegment, std::memory_order_relaxed);
+  if (oldest_ == kNoSegment) {
+    oldest_ = current_ = first;
+    currentOffset_ = startOf(table, first);
+  } else {
+    table.segment(newest_).newer.store(first, std::memory_order_relaxed);
+  }
+  newest_ = first;
+  collectedTicket_ = ticketOf(header);
+}
+
+uint64_t MailOutbox::collect(const Table& table) {
+  SessionSlot& s = table.session(ref_.slot);
+  MailHead head = MailHead::decode(s.mailHead.load());
+  if (head.ticket == collectedTicket_) return 0;
+  thread_local std::vector<uint32_t> messages;
+  walk(table, head, collectedTicket_, messages);
+  uint64_t before = s.outStamped.load(std::memory_order_relaxed);
+  uint64_t offset = before;
+  for (size_t i = messages.size(); i-- > 0;) {
+    uint32_t first = messages[i];
+    takeSegments(table, first, ref_);
+    table.segment(first).startOffset.store(offset);
+    failpoint("mailbox.stamped");
+    offset += table.segment(first).length.load(std::memory_order_relaxed);
+    s.outStamped.store(offset, std::memory_order_release);
+    append(table, first);
+  }
+  return offset - before;
+}
+
+size_t MailOutbox::gather(const Table& table, iovec* pieces, size_t limit) const {
+  uint64_t sent = table.session(ref_.slot).outSent.load(std::memory_order_relaxed);
+  size_t count = 0;
+  uint32_t message = oldest_, segment = current_;
+  uint64_t offset = currentOffset_;
+  while (message != kNoSegment && count < limit) {
+    uint64_t end = std::min(offset + kSegmentBytes, endOf(table, message));
+    uint64_t skip = sent > offset ? sent - offset : 0;
+    if (offset + skip < end)
+      pieces[count++] = iovec{table.segmentData(segment) + skip, static_cast<size_t>(end - offset - skip)};
+    if (end < endOf(table, message)) {
+      segment = table.segment(segment).next.load(std::memory_order_relaxed);
+      offset = end;
+    } else {
+      message = table.segment(message).newer.load(std::memory_order_relaxed);
+      segment = message;
+      if (message != kNoSegment) offset = startOf(table, message);
+    }
+  }
+  return count;
+}
+
+void MailOutbox::consume(const Table& table, Journal& journal, uint64_t bytes) {
+  SessionSlot& s = table.session(ref_.slot);
+  uint64_t sent = s.outSent.load(std::memory_order_relaxed) + bytes;
+  PPX_INVARIANT(sent <= s.outStamped.load(std::memory_order_relaxed));
+  s.outSent.store(sent, std::memory_order_release);
+  while (oldest_ != kNoSegment && endOf(table, oldest_) <= sent) freeOldest(table, journal);
+  while (oldest_ != kNoSegment && sent >= currentOffset_ + kSegmentBytes) {
+    current_ = table.segment(current_).next.load(std::memory_order_relaxed);
+    currentOffset_ += kSegmentBytes;
+  }
+}
+
+void MailOutbox::setSent(const Table& table, Journal& journal, uint64_t offset) {
+  uint64_t noted = table.session(ref_.slot).outSent.load(std::memory_order_relaxed);
+  if (offset > noted) consume(table, journal, offset - noted);
+}
+
+void MailOutbox::freeOldest(const Table& table, Journal& journal) {
+  uint32_t first = oldest_;
+  oldest_ = table.segment(first).newer.load(std::memory_order_relaxed);
+  current_ = oldest_;
+  if (oldest_ == kNoSegment)
+    newest_ = kNoSegment;
+  else
+    currentOffset_ = startOf(table, oldest_);
+  // Before the first segment goes: nobody walks into it from here on.
+  table.session(ref_.slot).mailFreed.store(ticketOf(table.segment(first)));
+  failpoint("mailbox.freeing");
+  for (uint32_t segment = first; segment != kNoSegment;) {
+    uint32_t next = table.segment(segment).next.load(std::memory_order_relaxed);
+    journal.freeOwned(segment);
+    segment = next;
+  }
+}
+
+void MailOutbox::discard(const Table& table, Journal& journal) {
+  collect(table);
+  while (oldest_ != kNoSegment) freeOldest(table, journal);
+}
+
+uint64_t MailOutbox::pending(const Table& table) const {
+  const SessionSlot& s = table.session(ref_.slot);
+  return s.outStamped.load(std::memory_order_relaxed) - s.outSent.load(std::memory_order_relaxed);
+}
+
+}  // namespace ppx
