@@ -8,13 +8,10 @@
 
 #include "supervisor/config_schema.h"
 #include "supervisor/nearest_key.h"
+#include "supervisor/toml_bounds.h"
 
 namespace ppx {
 namespace {
-
-// toml++ nests as deep as a dotted key is long, without a bound: longer lines are refused before it sees
-// them.
-constexpr std::size_t kMaxLineLength = 8192;
 
 SourcePosition positionOf(const toml::source_region& region) {
   return {static_cast<int>(region.begin.line), static_cast<int>(region.begin.column)};
@@ -189,17 +186,6 @@ class Reader {
   ReadConfig& result_;
 };
 
-// The first line that is too long, counted from 1; 0 if there is none.
-int overlongLine(std::string_view text) {
-  int line = 1;
-  for (std::size_t start = 0; start < text.size(); ++line) {
-    const std::size_t end = std::min(text.find('\n', start), text.size());
-    if (end - start > kMaxLineLength) return line;
-    start = end + 1;
-  }
-  return 0;
-}
-
 }  // namespace
 
 SourcePosition SectionPlace::position(std::string_view key) const {
@@ -229,10 +215,9 @@ void ReadConfig::report(const SectionPlace& where, std::string_view key, std::st
 ReadConfig readConfig(std::string_view text, std::string fileName) {
   ReadConfig result;
   result.file = std::move(fileName);
-  if (const int line = overlongLine(text)) {
+  if (TomlBoundsError error = checkTomlBounds(text); error.line > 0) {
     result.syntaxError = true;
-    result.errors.push_back(
-        {result.file, line, 1, "", fmt::format("expected lines of at most {} bytes", kMaxLineLength)});
+    result.errors.push_back({result.file, error.line, error.column, "", std::move(error.message)});
     return result;
   }
   try {
