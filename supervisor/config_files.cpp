@@ -12,6 +12,11 @@ namespace {
 constexpr std::size_t kMaxPemBytes = 1 << 20;
 constexpr std::size_t kMaxTokenFileBytes = 4096;
 
+// Whole, unlike other values: a long path is of no use without its end.
+std::string fileText(const std::string& name) {
+  return fmt::format("\"{}\"", printableText(name, name.size() * 4));
+}
+
 std::string absoluteName(const std::filesystem::path& directory, const std::string& name) {
   return name.empty() ? name : (directory / name).lexically_normal().string();
 }
@@ -20,7 +25,7 @@ void loadToken(ReadConfig& read) {
   ManagementConfig& management = read.config.management;
   const SectionPlace& place = read.place("management_server");
   const auto report = [&](std::string_view problem) {
-    read.report(place, "token_file", fmt::format("{} {}", quotedText(management.tokenFile), problem));
+    read.report(place, "token_file", fmt::format("{} {}", fileText(management.tokenFile), problem));
   };
   const SmallFile file = readSmallFile(management.tokenFile, kMaxTokenFileBytes);
   if (!file.error.empty()) return report(file.error);
@@ -45,9 +50,9 @@ void loadToken(ReadConfig& read) {
 void checkPem(ReadConfig& read, std::string_view key, const std::string& name) {
   const SectionPlace& place = read.place("management_server.tls");
   const SmallFile file = readSmallFile(name, kMaxPemBytes);
-  if (!file.error.empty()) return read.report(place, key, fmt::format("{} {}", quotedText(name), file.error));
+  if (!file.error.empty()) return read.report(place, key, fmt::format("{} {}", fileText(name), file.error));
   if (file.text.find("-----BEGIN ") == std::string::npos) {
-    read.report(place, key, fmt::format("{} is not a PEM file", quotedText(name)));
+    read.report(place, key, fmt::format("{} is not a PEM file", fileText(name)));
   }
 }
 

@@ -13,6 +13,9 @@
 namespace ppx {
 namespace {
 
+// toml++ repeats keys of the file in its messages.
+constexpr std::size_t kMaxSyntaxErrorText = 200;
+
 SourcePosition positionOf(const toml::source_region& region) {
   return {static_cast<int>(region.begin.line), static_cast<int>(region.begin.column)};
 }
@@ -23,8 +26,8 @@ std::string join(std::string_view section, std::string_view key) {
 
 // A key of the file is any string; in an error it must not break the line or flood it.
 std::string printableKey(std::string_view key) {
-  std::string text = quotedText(key);
-  return text.size() == key.size() + 2 ? text.substr(1, key.size()) : text;
+  const std::string text = quotedText(key);
+  return text == '"' + std::string(key) + '"' ? std::string(key) : text;
 }
 
 std::string foundText(const toml::node& node) {
@@ -226,8 +229,8 @@ ReadConfig readConfig(std::string_view text, std::string fileName) {
   } catch (const toml::parse_error& error) {
     const SourcePosition at = positionOf(error.source());
     result.syntaxError = true;
-    result.errors.push_back(
-        {result.file, at.line, at.column, "", fmt::format("not TOML: {}", error.description())});
+    result.errors.push_back({result.file, at.line, at.column, "",
+                             "not TOML: " + printableText(error.description(), kMaxSyntaxErrorText)});
   }
   return result;
 }

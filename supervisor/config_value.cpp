@@ -209,21 +209,28 @@ std::string valueText(const ValueRule& rule, const ConfigValue& value) {
   return std::to_string(number);
 }
 
-std::string quotedText(std::string_view text) {
-  std::string result = "\"";
+std::string printableText(std::string_view text, std::size_t most) {
+  std::string result;
   for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);
     const bool startsCharacter = (byte & 0xc0) != 0x80;
-    if (startsCharacter && result.size() > kMaxQuotedLength) return result + "\"...";
-    if (c == '"' || c == '\\') {
-      result += fmt::format("\\{}", c);
-    } else if (byte < 0x20 || byte == 0x7f) {
+    if (startsCharacter && result.size() >= most) return result + "...";
+    if (byte < 0x20 || byte == 0x7f) {
       result += fmt::format("\\x{:02x}", byte);
     } else {
       result += c;
     }
   }
-  return result + "\"";
+  return result;
+}
+
+std::string quotedText(std::string_view text) {
+  std::string escaped;
+  for (const char c : text.substr(0, kMaxQuotedLength + 4)) {
+    if (c == '"' || c == '\\') escaped += '\\';
+    escaped += c;
+  }
+  return fmt::format("\"{}\"", printableText(escaped, kMaxQuotedLength));
 }
 
 }  // namespace ppx

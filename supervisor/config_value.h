@@ -4,6 +4,7 @@
 // schema (supervisor/config_schema.h) names the kind and the range of each key.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -47,7 +48,10 @@ std::string expectation(const ValueRule& rule);
 // As a person would write it in the file: 65535, "64KiB", "5s", "close".
 std::string valueText(const ValueRule& rule, const ConfigValue& value);
 
-// Quoted, with control characters escaped and the rest of a long text cut off: safe to print.
+// One line: control characters escaped, the rest of a long text cut off.
+std::string printableText(std::string_view text, std::size_t most);
+
+// The same in quotation marks, and short.
 std::string quotedText(std::string_view text);
 
 }  // namespace ppx

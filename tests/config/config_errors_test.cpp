@@ -154,6 +154,14 @@ TEST(ConfigErrors, OfSyntaxHaveLineAndColumn) {
   EXPECT_THAT(errorsOf("a = '\xff'"), ElementsAre(HasSubstr("paradox.toml:1:5: not TOML: ")));
 }
 
+TEST(ConfigErrors, OfSyntaxAreOneShortLineWhateverTheTextHolds) {
+  const std::string key = "\"a\\nb" + std::string(10'000, 'x') + "\"";
+  const auto errors = errorsOf(key + " = 1\n" + key + " = 2");
+  ASSERT_THAT(errors, ElementsAre(HasSubstr("cannot redefine existing integer")));
+  EXPECT_EQ(errors[0].find('\n'), std::string::npos);
+  EXPECT_LT(errors[0].size(), 300U);
+}
+
 TEST(ConfigErrors, RefuseTextThatWouldExhaustTheParser) {
   std::string dotted;
   for (int i = 0; i < 100'000; ++i) dotted += "a.";

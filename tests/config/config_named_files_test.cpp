@@ -73,6 +73,12 @@ TEST_F(TokenFile, MustBeThere) {
   EXPECT_THAT(errorTexts(load()), ElementsAre(error("no such file")));
 }
 
+TEST_F(TokenFile, IsNamedWhole) {
+  const std::string name(200, 'x');
+  const auto file = dir_.write("paradox.toml", "[management_server]\ntoken_file = '" + name + "'");
+  EXPECT_THAT(loadErrors(file), ElementsAre(testing::HasSubstr(name + "\" no such file")));
+}
+
 TEST_F(TokenFile, MustBeClosedToOthers) {
   dir_.write("token", "s3cret\n", 0640);
   EXPECT_THAT(errorTexts(load()),

@@ -70,7 +70,7 @@ TEST(ConfigValues, QuotesSoThatAnErrorStaysOneShortLine) {
   std::string umlauts;
   for (int i = 0; i < 100; ++i) umlauts += "ä";
   const std::string cut = quotedText("x" + umlauts);
-  EXPECT_EQ((cut.size() - std::string("\"x\"...").size()) % 2, 0U) << cut;
+  EXPECT_EQ((cut.size() - std::string("\"x...\"").size()) % 2, 0U) << cut;
 }
 
 TEST(ConfigValues, TakesTheOriginalsNamesForLogLevels) {
