@@ -108,36 +108,43 @@ struct ListenAddress {
   const std::string* host;
   std::uint16_t port;
   const SectionPlace* place;
+  std::string_view defaultName;  // what to call it if the file does not have it
 
   bool sound() const { return port != 0 && !place->bad.contains("host") && !place->bad.contains("port"); }
+  bool written() const { return place->at.line != 0; }
+  bool clashesWith(const ListenAddress& other) const {
+    return sound() && other.sound() && port == other.port && hostsClash(*host, *other.host);
+  }
+  std::string text() const { return fmt::format("{}:{}", *host, port); }
 };
+
+void reportClash(ReadConfig& read, const ListenAddress& bearer, const ListenAddress& other) {
+  read.report(
+      *bearer.place, "port",
+      fmt::format("expected an address of its own, found {}, which clashes with {} of {}", bearer.text(),
+                  other.text(), other.written() ? otherText(*other.place) : std::string(other.defaultName)));
+}
 
 void checkListenAddresses(ReadConfig& read) {
   std::vector<ListenAddress> all;
   for (std::size_t i = 0; i < read.config.listeners.size(); ++i) {
     const ListenerConfig& listener = read.config.listeners[i];
-    all.push_back({&listener.host, listener.port, &read.listenerPlace(i)});
+    all.push_back({&listener.host, listener.port, &read.listenerPlace(i), "the default listener"});
   }
+  const ManagementConfig& management = read.config.management;
   all.push_back(
-      {&read.config.management.host, read.config.management.port, &read.place("management_server")});
+      {&management.host, management.port, &read.place("management_server"), "the default management_server"});
   for (std::size_t i = 0; i < all.size(); ++i) {
-    const ListenAddress& mine = all[i];
-    const auto clash =
-        std::find_if(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(i), [&](const auto& other) {
-          return mine.sound() && other.sound() && mine.port == other.port &&
-                 hostsClash(*mine.host, *other.host);
-        });
-    if (clash == all.begin() + static_cast<std::ptrdiff_t>(i)) continue;
-    // Whichever of the two is in the file bears the error: the other may be a default.
-    const bool written = mine.place->at.line != 0;
-    const SectionPlace& bearer = written ? *mine.place : *clash->place;
-    const SectionPlace& other = written ? *clash->place : *mine.place;
-    const std::string_view otherName = other.section.empty() && !written ? "management_server" : "listener";
-    read.report(
-        bearer, "port",
-        fmt::format("expected an address of its own, found {}:{}, which clashes with {}:{} of {}", *mine.host,
-                    mine.port, *clash->host, clash->port,
-                    other.at.line == 0 ? fmt::format("the default {}", otherName) : otherText(other)));
+    const auto end = all.begin() + static_cast<std::ptrdiff_t>(i);
+    const auto other =
+        std::find_if(all.begin(), end, [&](const auto& one) { return one.clashesWith(all[i]); });
+    if (other == end) continue;
+    // Whichever of the two is in the file bears the error.
+    if (all[i].written()) {
+      reportClash(read, all[i], *other);
+    } else {
+      reportClash(read, *other, all[i]);
+    }
   }
 }
 

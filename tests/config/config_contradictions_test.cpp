@@ -43,6 +43,10 @@ TEST(ConfigContradictions, AListenerOnTheAdminApisAddress) {
       ElementsAre(
           "paradox.toml:2:8: server.port: expected an address of its own, found 127.0.0.1:8000, which "
           "clashes with 127.0.0.1:8000 of the default management_server"));
+  EXPECT_THAT(
+      errorsOf("[server]\nhost = '0.0.0.0'\nport = 8000"),
+      ElementsAre("paradox.toml:3:8: server.port: expected an address of its own, found 0.0.0.0:8000, which "
+                  "clashes with 127.0.0.1:8000 of the default management_server"));
   EXPECT_THAT(errorsOf("[management_server]\nport = 7999"),
               ElementsAre("paradox.toml:2:8: management_server.port: expected an address of its own, found "
                           "127.0.0.1:7999, which clashes with 127.0.0.1:7999 of the default listener"));
