@@ -3,13 +3,10 @@
 #pragma once
 
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/posix/stream_descriptor.hpp>
-#include <boost/asio/steady_timer.hpp>
-#include <deque>
 #include <functional>
+#include <memory>
+#include <span>
 #include <string>
-#include <unordered_map>
-#include <vector>
 
 #include "common/custody_protocol.h"
 #include "common/session_table.h"
@@ -32,10 +29,17 @@ class CustodyClient {
   };
 
   CustodyClient(boost::asio::io_context& io, std::string runtimeDir, WorkerId self, Handlers handlers);
+  ~CustodyClient();
+  CustodyClient(const CustodyClient&) = delete;
+  CustodyClient& operator=(const CustodyClient&) = delete;
+
+  // Dials. Again while it waits to redial: dials at once (somebody said that the custodian is back).
   void start();
+  // Closes the channel and calls no handler any more.
   void stop();
 
-  bool connected() const { return connected_; }
+  bool connected() const;
+  // Whether that many may be put now; after a false `drained` or `connected` tells when to ask again.
   bool canPut(size_t count) const;
   // Puts copies; the caller keeps its own descriptors. At most kMaxRecords. False: the channel cannot take it
   // now and nothing was sent.
@@ -49,17 +53,7 @@ class CustodyClient {
 
  private:
   struct State;
-  void dial();
-  void broken();
-  void flush();
-  void receive();
-  // (the implementation may change the private part)
-
-  boost::asio::io_context& io_;
-  std::string runtimeDir_;
-  WorkerId self_;
-  Handlers handlers_;
-  bool connected_ = false;
+  std::shared_ptr<State> state_;  // what waits in the loop may outlive the client
 };
 
 }  // namespace ppx

@@ -60,7 +60,8 @@ struct alignas(64) WorkerRow {
   Atomic<uint64_t> repliesUnknown, repliesMalformed;  // dropped: no such client, no usable target
   Atomic<uint64_t> streamFailures, sessionsMoved;
   alignas(64) Atomic<uint64_t> closed[kCloseReasonCapacity];
-  Atomic<uint64_t> reserved[8];
+  Atomic<uint64_t> acceptPauses;  // acceptor: times it paused for want of descriptors or memory
+  Atomic<uint64_t> reserved[7];
 
   // Anybody who left a bit in the row's dirty set: 1 while a ring of the doorbell is under way.
   alignas(64) Atomic<uint32_t> doorbellRung;

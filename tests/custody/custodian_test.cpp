@@ -1,0 +1,418 @@
+// The custodian as a process, spoken to in its own protocol.
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#include <iostream>
+#include <map>
+#include <optional>
+
+#include "common/custody_message.h"
+#include "common/seqpacket.h"
+#include "tests/custody/support.h"
+
+namespace ppx {
+namespace {
+
+using custody::Message;
+using custody::Record;
+using custody::Type;
+using test::Child;
+using test::marked;
+using test::readMark;
+using test::sessionRecord;
+using test::TempDir;
+
+constexpr WorkerId kAcceptor{kFirstAcceptorRow, 11};
+constexpr WorkerId kForwarder{0, 12};
+
+struct Received {
+  Message message;
+  std::vector<UniqueFd> descriptors;
+};
+
+// One channel, used without a loop.
+class Peer {
+ public:
+  Peer(const std::string& runtimeDir, WorkerId self) {
+    for (int i = 0; i < 500 && !socket_; ++i) {
+      if (auto dialled = dialSeqpacket(runtimeDir + "/" + custody::kSocketName))
+        socket_ = std::move(*dialled);
+      else
+        ::poll(nullptr, 0, 10);  // the process is starting
+    }
+    send(Message(Type::kHello, {}, self));
+  }
+
+  bool sendBytes(std::span<const std::byte> bytes, std::span<const int> descriptors = {}) {
+    for (;;) {
+      Status sent = sendMessage(socket_.get(), bytes, descriptors);
+      if (sent) return true;
+      if (sent.error().code != EAGAIN || !await(POLLOUT)) return false;
+    }
+  }
+  bool send(const Message& message, std::span<const int> descriptors = {}) {
+    return sendBytes(message.wire(), descriptors);
+  }
+  bool put(std::span<const Record> records, std::span<const int> descriptors) {
+    return send(Message(Type::kPut, records), descriptors);
+  }
+  bool await(short events, int milliseconds = 10000) {
+    pollfd poll{socket_.get(), events, 0};
+    return ::poll(&poll, 1, milliseconds) == 1 && (poll.revents & events) != 0;
+  }
+  // None: the channel ended, or nothing came in time.
+  std::optional<Received> receive() {
+    Received received;
+    while (await(POLLIN)) {
+      auto message = receiveMessage(socket_.get(), received.message.buffer());
+      if (!message && (message.error().code == EAGAIN || message.error().code == ECONNRESET)) continue;
+      if (!message || message->bytes == 0) return std::nullopt;
+      EXPECT_TRUE(received.message.wellFormed(message->bytes));
+      received.descriptors = std::move(message->descriptors);
+      return received;
+    }
+    return std::nullopt;
+  }
+  std::optional<Received> ask(const Message& message, std::span<const int> descriptors = {}) {
+    return send(message, descriptors) ? receive() : std::nullopt;
+  }
+  int descriptor() const { return socket_.get(); }
+
+ private:
+  UniqueFd socket_;
+};
+
+class CustodianProcess : public ::testing::Test {
+ protected:
+  void start(unsigned descriptorLimit = 0) {
+    custodian = Child::start(
+        "paradox-custodian",
+        {"--runtime-dir", dir.path(), "--row", std::to_string(kCustodianRow), "--incarnation", "5"}, "",
+        descriptorLimit);
+  }
+  Received fetch(Peer& peer, std::span<const Record> records, WorkerId after = {}) {
+    auto answer = peer.ask(Message(Type::kFetch, records, after));
+    EXPECT_TRUE(answer.has_value());
+    return answer ? std::move(*answer) : Received{};
+  }
+
+  TempDir dir;
+  Child custodian;
+};
+
+TEST_F(CustodianProcess, GivesBackWhatWasPutUntilItIsDropped) {
+  start();
+  Peer acceptor(dir.path(), kAcceptor), forwarder(dir.path(), kForwarder);
+  Record records[] = {sessionRecord(1, 1), sessionRecord(2, 9)};
+  UniqueFd one = marked(100), two = marked(200);
+  int sockets[] = {one.get(), two.get()};
+  auto done = acceptor.ask(Message(Type::kPut, records), sockets);
+  ASSERT_TRUE(done);
+  EXPECT_EQ(done->message.head.type, Type::kPutDone);
+  EXPECT_EQ(done->message.head.count, 2);
+  EXPECT_EQ(done->message.records[0].failed, 0);
+
+  Record wanted[] = {sessionRecord(2, 9), sessionRecord(3, 1), sessionRecord(1, 1)};
+  auto given = fetch(forwarder, wanted);
+  EXPECT_EQ(given.message.head.type, Type::kGive);
+  ASSERT_EQ(given.descriptors.size(), 2u);
+  EXPECT_EQ(readMark(given.descriptors[0].get()), 200u);
+  EXPECT_EQ(readMark(given.descriptors[1].get()), 100u);
+  auto missing = forwarder.receive();
+  ASSERT_TRUE(missing);
+  EXPECT_EQ(missing->message.head.type, Type::kMissing);
+  ASSERT_EQ(missing->message.head.count, 1);
+  EXPECT_EQ(missing->message.records[0].slot, 3u);
+
+  auto dropped = forwarder.ask(Message(Type::kDrop, wanted));
+  ASSERT_TRUE(dropped);
+  EXPECT_EQ(dropped->message.head.type, Type::kDropDone);
+  EXPECT_EQ(dropped->message.head.count, 3);
+  EXPECT_EQ(fetch(forwarder, wanted).message.head.type, Type::kMissing);
+}
+
+TEST_F(CustodianProcess, ListsAllThatItHolds) {
+  start();
+  Peer peer(dir.path(), kAcceptor);
+  UniqueFd one = marked(1);
+  std::vector<int> sockets(200, one.get());
+  for (uint32_t batch = 0; batch < 5; ++batch) {
+    std::vector<Record> records;
+    for (uint32_t i = 0; i < 200; ++i) records.push_back(sessionRecord(batch * 200 + i, 1));
+    ASSERT_TRUE(peer.ask(Message(Type::kPut, records), sockets));
+  }
+  ASSERT_TRUE(peer.send(Message(Type::kList, {})));
+  uint32_t next = 0;
+  for (;;) {
+    auto listed = peer.receive();
+    ASSERT_TRUE(listed);
+    if (listed->message.head.type == Type::kListEnd) break;
+    for (const Record& record : listed->message.list()) EXPECT_EQ(record.slot, next++);
+  }
+  EXPECT_EQ(next, 1000u);
+}
+
+// Sends `batches` of 20 sessions and is killed. `first` of them are answered before, and the answers never
+// read.
+class KilledSender {
+ public:
+  static constexpr uint32_t kBatch = 20;
+
+  KilledSender(const std::string& runtimeDir, uint32_t first, uint32_t batches) {
+    int go[2], at[2];
+    if (::pipe(go) != 0 || ::pipe(at) != 0) std::abort();
+    pid_ = ::fork();
+    if (pid_ == 0) {
+      Peer peer(runtimeDir, kAcceptor);
+      sendBatches(peer, 0, first);
+      if (first != 0) peer.await(POLLIN);
+      report(at[1]);
+      wait(go[0]);
+      sendBatches(peer, first, batches);
+      report(at[1]);
+      wait(go[0]);  // for SIGKILL
+      ::_exit(1);
+    }
+    go_.reset(go[1]), at_.reset(at[0]);
+    ::close(go[0]), ::close(at[1]);
+  }
+  ~KilledSender() { kill(); }
+  void awaitStep() { wait(at_.get()); }
+  void goOn() { report(go_.get()); }
+  void kill() {
+    if (pid_ <= 0) return;
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+    pid_ = 0;
+  }
+
+ private:
+  static void sendBatches(Peer& peer, uint32_t from, uint32_t to) {
+    for (uint32_t batch = from; batch < to; ++batch) {
+      std::vector<Record> records;
+      std::vector<int> sockets;
+      UniqueFd one = marked(batch);
+      for (uint32_t i = 0; i < kBatch; ++i) {
+        records.push_back(sessionRecord(batch * kBatch + i, 1));
+        sockets.push_back(one.get());
+      }
+      if (!peer.put(records, sockets)) ::_exit(2);
+    }
+  }
+  static void report(int pipe) { [[maybe_unused]] ssize_t ignored = ::write(pipe, "x", 1); }
+  static void wait(int pipe) {
+    char byte = 0;
+    [[maybe_unused]] ssize_t ignored = ::read(pipe, &byte, 1);
+  }
+  int pid_ = 0;
+  UniqueFd go_, at_;
+};
+
+void expectAllBatches(CustodianProcess&, Peer& forwarder, uint32_t batches) {
+  for (uint32_t batch = 0; batch < batches; ++batch) {
+    std::vector<Record> records;
+    for (uint32_t i = 0; i < KilledSender::kBatch; ++i)
+      records.push_back(sessionRecord(batch * KilledSender::kBatch + i, 1));
+    ASSERT_TRUE(forwarder.send(Message(Type::kFetch, records, kAcceptor)));
+  }
+  for (uint32_t batch = 0; batch < batches; ++batch) {
+    auto given = forwarder.receive();
+    ASSERT_TRUE(given);
+    ASSERT_EQ(given->message.head.type, Type::kGive) << "batch " << batch;
+    ASSERT_EQ(given->descriptors.size(), KilledSender::kBatch);
+    EXPECT_EQ(readMark(given->descriptors[0].get()), batch);
+  }
+}
+
+// The hardest case: its channel was not even accepted when it died, and the fetch is older than the accept.
+TEST_F(CustodianProcess, ReadsAKilledSendersChannelToItsEndBeforeItAnswers) {
+  start();
+  Peer forwarder(dir.path(), kForwarder);
+  ASSERT_TRUE(forwarder.ask(Message(Type::kDrop, {})));
+  custodian.signal(SIGSTOP);
+  KilledSender sender(dir.path(), 0, 50);
+  sender.awaitStep();
+  sender.goOn();
+  sender.awaitStep();
+  sender.kill();
+  custodian.signal(SIGCONT);
+  expectAllBatches(*this, forwarder, 50);
+}
+
+// With unread answers in its queue the kernel reports a reset before what it sent.
+TEST_F(CustodianProcess, ReadsToTheEndBehindAReset) {
+  start();
+  Peer forwarder(dir.path(), kForwarder);
+  KilledSender sender(dir.path(), 10, 50);
+  sender.awaitStep();
+  custodian.signal(SIGSTOP);
+  sender.goOn();
+  sender.awaitStep();
+  sender.kill();
+  ASSERT_TRUE(forwarder.send(Message(Type::kFetch, std::span<const Record>(), kAcceptor)));
+  custodian.signal(SIGCONT);
+  expectAllBatches(*this, forwarder, 50);
+}
+
+TEST_F(CustodianProcess, AFetchWaitsWhileTheWorkersChannelIsOpen) {
+  start();
+  Peer forwarder(dir.path(), kForwarder);
+  auto acceptor = std::make_unique<Peer>(dir.path(), kAcceptor);
+  Record record[] = {sessionRecord(4, 4)};
+  ASSERT_TRUE(acceptor->ask(Message(Type::kDrop, {})));
+  ASSERT_TRUE(forwarder.send(Message(Type::kFetch, record, kAcceptor)));
+  ASSERT_TRUE(forwarder.send(Message(Type::kFetch, record)));  // for nobody's end: answered at once
+  auto first = forwarder.receive();
+  ASSERT_TRUE(first);
+  EXPECT_EQ(first->message.head.type, Type::kMissing);
+  UniqueFd one = marked(44);
+  int socket[] = {one.get()};
+  ASSERT_TRUE(acceptor->put(record, socket));
+  acceptor.reset();
+  auto second = forwarder.receive();
+  ASSERT_TRUE(second);
+  ASSERT_EQ(second->message.head.type, Type::kGive);
+  EXPECT_EQ(readMark(second->descriptors.at(0).get()), 44u);
+}
+
+// 400 descriptors in all: the records that it could not keep are flagged, and it goes on serving.
+TEST_F(CustodianProcess, SaysWhatItCannotHoldAtItsDescriptorLimit) {
+  start(400);
+  Peer acceptor(dir.path(), kAcceptor);
+  uint32_t failed = 0;
+  for (uint32_t batch = 0; batch < 4; ++batch) {
+    std::vector<Record> records;
+    std::vector<int> sockets;
+    std::vector<UniqueFd> pipes;
+    for (uint32_t i = 0; i < custody::kMaxRecords; ++i) {
+      pipes.push_back(marked(batch * 1000 + i));
+      sockets.push_back(pipes.back().get());
+      records.push_back(sessionRecord(batch * 1000 + i, 1));
+    }
+    auto done = acceptor.ask(Message(Type::kPut, records), sockets);
+    ASSERT_TRUE(done);
+    ASSERT_EQ(done->message.head.count, custody::kMaxRecords);
+    for (const Record& record : done->message.list()) {
+      Record wanted[] = {record};
+      auto answer = fetch(acceptor, wanted);
+      if (record.failed != 0) {
+        ++failed;
+        EXPECT_EQ(answer.message.head.type, Type::kMissing);
+      } else {
+        ASSERT_EQ(answer.message.head.type, Type::kGive);
+        ASSERT_EQ(answer.descriptors.size(), 1u);
+        EXPECT_EQ(readMark(answer.descriptors[0].get()), record.slot);
+      }
+    }
+  }
+  EXPECT_EQ(failed, 4 * custody::kMaxRecords - (400 - 192));
+  Peer later(dir.path(), kForwarder);  // channels are still accepted
+  EXPECT_TRUE(later.ask(Message(Type::kDrop, {})));
+  EXPECT_LT(test::openDescriptors(custodian.pid()), 400u);
+}
+
+TEST_F(CustodianProcess, DisconnectsAPeerThatSendsGarbageAndNobodyElse) {
+  start();
+  Peer bystander(dir.path(), kForwarder);
+  UniqueFd one = marked(1);
+  int socket[] = {one.get()};
+  Record record[] = {sessionRecord(1, 1)};
+  ASSERT_TRUE(bystander.ask(Message(Type::kPut, record), socket));
+
+  std::vector<std::function<void(Peer&)>> garbage;
+  garbage.push_back([](Peer& peer) { peer.sendBytes(std::as_bytes(std::span("hello", 5))); });
+  garbage.push_back([](Peer& peer) {
+    std::vector<std::byte> huge(50000);
+    peer.sendBytes(huge);
+  });
+  auto message = [&](auto change) {
+    Message wrong(Type::kDrop, record);
+    size_t bytes = wrong.wire().size();
+    change(wrong);
+    garbage.push_back(
+        [wrong, bytes](Peer& peer) { peer.sendBytes(std::as_bytes(std::span(&wrong, 1)).first(bytes)); });
+  };
+  message([](Message& m) { m.head.magic = 1; });
+  message([](Message& m) { m.head.version = 99; });
+  message([](Message& m) { m.head.count = 2; });
+  message([](Message& m) { m.head.count = 60000; });
+  message([](Message& m) { m.head.type = static_cast<Type>(77); });
+  message([](Message& m) { m.head.type = Type::kGive; });
+  message([](Message& m) { m.head.type = Type::kHello; });
+  message([](Message& m) { m.head.type = Type::kPut; });  // without its descriptor
+  message([](Message& m) { m.records[0].slot = 0xffffffff; });
+  message([](Message& m) { m.records[0].kind = static_cast<custody::Kind>(0); });
+  garbage.push_back(
+      [&](Peer& peer) { peer.send(Message(Type::kDrop, record), socket); });  // with one too many
+  for (size_t i = 0; i < garbage.size(); ++i) {
+    Peer peer(dir.path(), kAcceptor);
+    garbage[i](peer);
+    EXPECT_FALSE(peer.receive()) << "garbage " << i;
+    pollfd poll{peer.descriptor(), POLLIN, 0};
+    ::poll(&poll, 1, 0);
+    EXPECT_NE(poll.revents & POLLHUP, 0) << "garbage " << i;
+  }
+  auto given = bystander.ask(Message(Type::kFetch, record));
+  ASSERT_TRUE(given);
+  EXPECT_EQ(given->message.head.type, Type::kGive);
+}
+
+// A peer that asks and does not read is not read any more; others are served, and its answers come when it
+// reads.
+TEST_F(CustodianProcess, APeerThatDoesNotReadDelaysNobody) {
+  start();
+  Peer lazy(dir.path(), kAcceptor), other(dir.path(), kForwarder);
+  std::vector<Record> records;
+  for (uint32_t i = 0; i < custody::kMaxRecords; ++i) records.push_back(sessionRecord(i, 1));
+  Message drop(Type::kDrop, records);
+  size_t asked = 0;
+  while (sendMessage(lazy.descriptor(), drop.wire())) ++asked;
+  for (;;) {  // until it takes no more for good
+    pollfd poll{lazy.descriptor(), POLLOUT, 0};
+    if (::poll(&poll, 1, 300) != 1) break;
+    while (sendMessage(lazy.descriptor(), drop.wire())) ++asked;
+    ASSERT_LT(asked, 1000u);
+  }
+  EXPECT_TRUE(other.ask(Message(Type::kDrop, {})));
+  for (size_t i = 0; i < asked; ++i) {
+    auto done = lazy.receive();
+    ASSERT_TRUE(done);
+    ASSERT_EQ(done->message.head.type, Type::kDropDone);
+  }
+}
+
+TEST_F(CustodianProcess, HoldsFifteenThousandInLittleMemory) {
+  start();
+  Peer peer(dir.path(), kAcceptor);
+  constexpr uint32_t kSessions = 15000;
+  UniqueFd one = marked(1);
+  std::vector<int> sockets(250, one.get());
+  ASSERT_TRUE(peer.ask(Message(Type::kDrop, {})));
+  long before = test::statusKiB(custodian.pid(), "RssAnon");
+  auto began = std::chrono::steady_clock::now();
+  uint32_t failed = 0;
+  for (uint32_t next = 0; next < kSessions; next += 250) {
+    std::vector<Record> records;
+    for (uint32_t i = 0; i < 250; ++i) records.push_back(sessionRecord(next + i, 1));
+    auto done = peer.ask(Message(Type::kPut, records), sockets);
+    ASSERT_TRUE(done);
+    for (const Record& record : done->message.list()) failed += record.failed;
+  }
+  auto took = std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - began);
+  rlimit limit{};
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  uint32_t room = static_cast<uint32_t>(std::min<rlim_t>(limit.rlim_max, 1000000)) - 192;
+  uint32_t held = std::min(room, kSessions);
+  EXPECT_EQ(failed, kSessions - held);
+  long after = test::statusKiB(custodian.pid(), "RssAnon");
+  double bytes = static_cast<double>(after - before) * 1024 / held;
+  std::cout << "custodian: " << held << " descriptors, " << bytes << " bytes of user-space memory each, "
+            << static_cast<double>(took.count()) / kSessions << " us for each put and its answer\n";
+  EXPECT_LT(bytes, 128);
+}
+
+}  // namespace
+}  // namespace ppx

@@ -1,0 +1,164 @@
+#include "common/custody_client.h"
+
+#include <gtest/gtest.h>
+
+#include <boost/asio/post.hpp>
+#include <map>
+#include <optional>
+#include <set>
+
+#include "common/seqpacket.h"
+#include "supervisor/custodian/custodian.h"
+#include "tests/custody/support.h"
+
+namespace ppx {
+namespace {
+
+using custody::Record;
+using test::marked;
+using test::readMark;
+using test::runUntil;
+using test::sessionRecord;
+
+class CustodyClients : public ::testing::Test {
+ protected:
+  CustodyClients()
+      : client(
+            io, dir.path(), {1, 21},
+            {.connected = [this](bool up) { connections += up ? 1 : 0; },
+             .drained = [this] { ++drained; },
+             .putDone = [this](std::span<const Record> done) { putDone += done.size(); },
+             .dropDone =
+                 [this](std::span<const Record> done) {
+                   ++dropMessages;
+                   for (const Record& record : done) dropped.insert(record.slot);
+                 },
+             .give = [this](const Record& record, UniqueFd fd) { given[record.slot] = readMark(fd.get()); },
+             .missing = [this](const Record& record) { missing.insert(record.slot); }}) {}
+
+  void startCustodian() {
+    custodian.emplace(io, dir.path(), 10000, [](size_t) {});
+    ASSERT_TRUE(custodian->listen());
+  }
+  void put(uint32_t slot) {
+    Record record[] = {sessionRecord(slot, 1)};
+    UniqueFd fd = marked(slot);
+    int descriptor[] = {fd.get()};
+    ASSERT_TRUE(client.put(record, descriptor));
+  }
+
+  test::TempDir dir;
+  boost::asio::io_context io;
+  std::optional<Custodian> custodian;
+  int connections = 0, drained = 0, dropMessages = 0;
+  size_t putDone = 0;
+  std::set<uint32_t> dropped, missing;
+  std::map<uint32_t, uint32_t> given;
+  CustodyClient client;
+};
+
+TEST_F(CustodyClients, PutsFetchesAndDrops) {
+  startCustodian();
+  client.start();
+  ASSERT_TRUE(client.connected());
+  put(1), put(2), put(3);
+  ASSERT_TRUE(runUntil(io, [&] { return putDone == 3; }));
+  EXPECT_EQ(custodian->held(), 3u);
+  Record wanted[] = {sessionRecord(1, 1), sessionRecord(3, 1), sessionRecord(4, 1)};
+  client.fetch(wanted, {});
+  ASSERT_TRUE(runUntil(io, [&] { return given.size() == 2 && missing.size() == 1; }));
+  EXPECT_EQ(given[3], 3u);
+  client.drop(sessionRecord(2, 1));
+  ASSERT_TRUE(runUntil(io, [&] { return dropped.size() == 1; }));
+  EXPECT_EQ(custodian->held(), 2u);
+}
+
+TEST_F(CustodyClients, DropsOfOneTurnTravelTogether) {
+  startCustodian();
+  client.start();
+  for (uint32_t slot = 0; slot < 600; ++slot) client.drop(sessionRecord(slot, 1));
+  ASSERT_TRUE(runUntil(io, [&] { return dropped.size() == 600; }));
+  EXPECT_EQ(dropMessages, 3);
+}
+
+TEST_F(CustodyClients, DialsUntilThereIsACustodian) {
+  client.start();
+  EXPECT_FALSE(client.connected());
+  EXPECT_FALSE(client.canPut(1));
+  startCustodian();
+  ASSERT_TRUE(runUntil(io, [&] { return connections == 1; }));
+  EXPECT_TRUE(client.canPut(1));
+}
+
+TEST_F(CustodyClients, StartsTwiceToDialAtOnce) {
+  client.start();
+  startCustodian();
+  client.start();
+  EXPECT_TRUE(client.connected());
+}
+
+// The custodian dies with the questions unread; the next one answers them.
+TEST_F(CustodyClients, AsksTheNextCustodianAgain) {
+  {
+    auto listener = listenSeqpacket(dir.path() + "/" + custody::kSocketName);
+    ASSERT_TRUE(listener);
+    client.start();
+    ASSERT_TRUE(client.connected());
+    client.drop(sessionRecord(1, 1));
+    Record wanted[] = {sessionRecord(2, 1)};
+    client.fetch(wanted, {7, 70});
+    bool sent = false;
+    boost::asio::post(io, [&] { sent = true; });
+    ASSERT_TRUE(runUntil(io, [&] { return sent; }));
+  }
+  ASSERT_TRUE(runUntil(io, [&] { return !client.connected(); }));
+  client.drop(sessionRecord(3, 1));
+  startCustodian();
+  ASSERT_TRUE(runUntil(io, [&] { return dropped.size() == 2 && missing.size() == 1; }));
+  EXPECT_EQ(connections, 2);
+  EXPECT_TRUE(dropped.count(1) == 1 && dropped.count(3) == 1 && missing.count(2) == 1);
+}
+
+TEST_F(CustodyClients, BoundsWhatIsNotAcknowledged) {
+  auto listener = listenSeqpacket(dir.path() + "/" + custody::kSocketName);
+  ASSERT_TRUE(listener);
+  client.start();
+  uint32_t slot = 0;
+  UniqueFd fd = marked(1);
+  int descriptor[] = {fd.get()};
+  for (;;) {
+    Record record[] = {sessionRecord(slot, 1)};
+    if (!client.put(record, descriptor)) break;
+    ASSERT_LE(++slot, custody::kMaxUnacknowledged);
+  }
+  EXPECT_FALSE(client.canPut(1));
+  EXPECT_EQ(drained, 0);
+}
+
+TEST_F(CustodyClients, TellsWhenThereIsRoomAgain) {
+  startCustodian();
+  client.start();
+  UniqueFd fd = marked(1);
+  uint32_t slot = 0;
+  while (client.canPut(1)) {
+    Record record[] = {sessionRecord(slot++, 1)};
+    int descriptor[] = {fd.get()};
+    client.put(record, descriptor);
+  }
+  ASSERT_TRUE(runUntil(io, [&] { return drained == 1; }));
+  EXPECT_TRUE(client.canPut(1));
+  ASSERT_TRUE(runUntil(io, [&] { return putDone >= slot - 1; }));
+}
+
+TEST_F(CustodyClients, CallsNobodyAfterStop) {
+  startCustodian();
+  client.start();
+  client.drop(sessionRecord(1, 1));
+  client.stop();
+  io.restart();
+  io.run_for(std::chrono::milliseconds(50));
+  EXPECT_TRUE(dropped.empty());
+}
+
+}  // namespace
+}  // namespace ppx
