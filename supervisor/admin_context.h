@@ -1,0 +1,63 @@
+// What the admin API sees of the supervisor. The supervisor fills it in before it starts the AdminServer and
+// keeps everything in it alive until AdminServer::stop() has returned.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "common/clock.h"
+#include "common/doorbells.h"
+#include "common/table.h"
+#include "supervisor/config.h"
+
+namespace ppx {
+
+struct ListenerStatus {
+  std::string name;
+  std::string host;  // as configured
+  std::string pool;
+  uint32_t row = 0;   // in the table
+  uint16_t port = 0;  // the one in use, also where the configuration says 0
+};
+
+struct WorkerStatus {
+  WorkerRole role = WorkerRole::kNone;
+  uint8_t row = 0;           // in the table: its figures are there
+  int pid = 0;               // 0: no process now
+  uint64_t incarnation = 0;  // 0: no process now
+  std::string state;         // absent, starting, greeted, ready, stopping, dead
+  uint32_t restarts = 0;
+};
+
+struct SupervisorStatus {
+  int pid = 0;
+  Millis startedRealtimeMs = 0;
+  std::string version;
+  std::vector<ListenerStatus> listeners;
+  std::vector<WorkerStatus> workers;
+  uint32_t sessionCapacity = 0;
+  uint64_t descriptorLimit = 0;  // of each process
+  bool ready = false;            // an acceptor serves
+  bool draining = false;         // the gateway is being stopped
+};
+
+struct AdminContext {
+  using UpstreamChangedHandler = std::function<void(uint32_t upstream, uint32_t generation)>;
+
+  Table& table;
+  Doorbells& doorbells;
+  const Config& config;
+  std::string configFile;
+  std::string runtimeDir;
+  // A copy of what is the case now. Any thread.
+  std::function<SupervisorStatus()> status;
+  // Runs a function on the supervisor's loop, soon; never at once. Any thread.
+  std::function<void(std::function<void()>)> post;
+  // Who hears control::UpstreamChanged of the prober and the forwarders; called on the supervisor's loop. One
+  // handler: a later one replaces it, an empty one removes it. Before the loop runs, or on it.
+  std::function<void(UpstreamChangedHandler)> onUpstreamChanged;
+};
+
+}  // namespace ppx
