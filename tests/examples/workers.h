@@ -18,6 +18,7 @@ inline void PrintTo(const WorkerCommand& command, std::ostream* out) {
   *out << command.language;
 }
 
+// Names the tests of a suite that runs with each worker.
 inline std::string languageOf(const testing::TestParamInfo<WorkerCommand>& worker) {
   return worker.param.language;
 }
@@ -27,7 +28,13 @@ inline std::string workerBinary(const std::string& name) {
 }
 
 inline std::vector<WorkerCommand> allLanguages(const std::string& name) {
-  return {{"Cpp", {workerBinary(name), "--quiet"}}};
+  const std::string examples = std::string(PPX_SOURCE_DIR) + "/examples/";
+  return {
+      {"Cpp", {workerBinary(name), "--quiet"}},
+      {"Python",
+       {"/usr/bin/env", "PPX_PYTHON_STUBS=" PPX_PYTHON_STUBS, "/usr/bin/python3",
+        examples + "python/" + name + ".py"}},
+      {"Node", {"/usr/bin/env", "NODE_PATH=" PPX_NODE_PATH, PPX_NODE, examples + "node/" + name + ".js"}}};
 }
 
 }  // namespace ppx::test
