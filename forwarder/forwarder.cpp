@@ -1,0 +1,308 @@
+#include "forwarder/forwarder.h"
+
+#include <array>
+#include <boost/asio/post.hpp>
+#include <optional>
+
+#include "common/failpoint.h"
+#include "common/handoff_protocol.h"
+#include "common/limits.h"
+#include "common/log.h"
+
+namespace ppx {
+namespace {
+
+constexpr auto kRelaxed = std::memory_order_relaxed;
+constexpr Millis kTickMs = 100;
+constexpr Millis kSweepMs = 1000;
+constexpr Millis kAuditMs = 60'000;
+constexpr Millis kLeaveBeforeDeadlineMs = 200;
+
+}  // namespace
+
+struct Forwarder::Serving {
+  Serving(Forwarder& forwarder, Table& t, Doorbells& bells)
+      : table(t),
+        doorbells(bells),
+        journal(t, forwarder.identity_.id),
+        router(t, bells, journal, forwarder.identity_.id),
+        port(forwarder.makePort_(t, router,
+                                 [this, row = forwarder.identity_.id.row] { doorbells.ring(row); })),
+        sessions(t.sizes().sessionSlots),
+        links(t, forwarder.identity_.id, *port, sessions,
+              [&forwarder](uint32_t upstream, uint32_t generation) {
+                forwarder.control_.upstreamChanged(upstream, generation);
+              }),
+        takeover(t, forwarder.identity_.id,
+                 [&forwarder](std::span<const custody::Record> records, WorkerId after) {
+                   forwarder.custody_.fetch(records, after);
+                 }) {}
+
+  Table& table;
+  Doorbells& doorbells;
+  Journal journal;
+  ReplyRouter router;
+  std::unique_ptr<StreamPort> port;
+  SessionSet sessions;
+  UpstreamLinks links;
+  Takeover takeover;
+  std::vector<SlotRef> waitForSegments;
+  Millis sweepAt = 0;
+  Millis auditAt = 0;
+  Millis leaveAt = 0;
+};
+
+Forwarder::Forwarder(boost::asio::io_context& io, WorkerIdentity identity, PortFactory makePort)
+    : io_(io),
+      identity_(std::move(identity)),
+      makePort_(std::move(makePort)),
+      control_(io, identity_,
+               {.welcome = [this](Table& table, Doorbells& doorbells) { onWelcome(table, doorbells); },
+                .listeners = {},
+                .peersChanged = {},
+                .workerDied = {},
+                .stop = [this](uint32_t deadlineMs) { onStop(deadlineMs); }}),
+      custody_(io, identity_.runtimeDir, identity_.id,
+               {.connected = {},
+                .drained = {},
+                .putDone = {},
+                .dropDone =
+                    [this](std::span<const custody::Record> records) {
+                      for (const custody::Record& record : records)
+                        if (Session* session = find({record.slot, record.generation})) session->onDropped();
+                      leaveIfEmpty();
+                    },
+                .give = [this](const custody::Record& record, UniqueFd fd) { onGive(record, std::move(fd)); },
+                .missing = [this](const custody::Record& record) { onMissing(record); }}),
+      handoff_(io, [this](SlotRef ref, UniqueFd socket) { adopt(ref, std::move(socket)); }),
+      doorbell_(io),
+      tickTimer_(io) {}
+
+Forwarder::~Forwarder() = default;
+
+void Forwarder::start() {
+  raiseDescriptorLimit();
+  control_.start();
+}
+
+const Table& Forwarder::table() const {
+  return serving_->table;
+}
+Journal& Forwarder::journal() {
+  return serving_->journal;
+}
+WorkerRow& Forwarder::figures() {
+  return serving_->table.worker(identity_.id.row);
+}
+Session* Forwarder::find(SlotRef ref) {
+  return serving_->sessions.find(ref);
+}
+uint32_t Forwarder::inputAllowance(const Session& session) const {
+  return serving_->links.inputAllowance(session);
+}
+
+void Forwarder::onWelcome(Table& table, Doorbells& doorbells) {
+  serving_ = std::make_unique<Serving>(*this, table, doorbells);
+  custody_.start();
+  if (auto listening = handoff_.listen(identity_.runtimeDir + "/" + handoff::socketName(identity_.id.row));
+      !listening) {
+    spdlog::critical("{}", listening.error().text);
+    std::_Exit(1);
+  }
+  doorbell_.assign(doorbells.descriptor(identity_.id.row));
+  serving_->links.sync();
+  serving_->takeover.reclaimPredecessors();
+  table.dirtySet(identity_.id.row).repair();
+  answerDoorbell();
+  listenDoorbell();
+  tick();
+  control_.ready();
+}
+
+// A session from an acceptor, or one whose handoff had to be fetched from the custodian.
+void Forwarder::adopt(SlotRef ref, UniqueFd socket) {
+  if (!socket) return serving_->takeover.fetchLost(ref);
+  failpoint("forwarder.received");
+  if (!SessionTable(serving_->table).own(ref, identity_.id)) return;  // somebody else has it: our copy closes
+  failpoint("forwarder.owned");
+  serve(ref, std::move(socket));
+}
+
+void Forwarder::serve(SlotRef ref, UniqueFd socket) {
+  Session& session = serving_->sessions.insert(std::make_unique<Session>(*this, io_, ref, std::move(socket)));
+  serving_->links.assign(session);
+  session.start();
+  if (stopping_) session.end(CloseReason::kShutdown);
+  turnEnds();
+}
+
+// A dead predecessor's session, now ours: the kernel says how far it had come.
+void Forwarder::resume(SlotRef ref, UniqueFd socket) {
+  Takeover& takeover = serving_->takeover;
+  Session& session = serving_->sessions.insert(std::make_unique<Session>(*this, io_, ref, std::move(socket)));
+  bool alive =
+      Takeover::reconcile(serving_->table, serving_->journal, session, takeover.takeSegments(ref.slot));
+  failpoint("takeover.reconciled");
+  Millis now = monotonicMillis();
+  bool poison = Takeover::notePoison(session.slot(), now);
+  const SessionSlot& slot = session.slot();
+  uint64_t last = std::max(slot.lastInMs.load(kRelaxed), slot.lastOutMs.load(kRelaxed));
+  bool inDoubt =
+      last != 0 && static_cast<uint64_t>(now) - last < serving_->table.header().doubtWindowMs.load(kRelaxed);
+  if (SessionTable(serving_->table).word(ref.slot).state == SlotState::kClosing)
+    session.resumeClosing();
+  else if (!alive)
+    session.abort(CloseReason::kClientReset);
+  else if (poison)
+    session.abort(CloseReason::kPoison);
+  else if (inDoubt && session.settings().closeInDoubt.load(kRelaxed) != 0)
+    session.abort(CloseReason::kInDoubt);
+  if (session.phase() == SessionPhase::kOpen) {
+    session.setUpstream(kNoUpstream, 0);
+    serving_->links.assign(session);
+    session.start();
+  }
+  turnEnds();
+}
+
+// Nobody has its descriptor: the slot is all that is left of it.
+void Forwarder::loseDescriptor(SlotRef ref) {
+  SessionTable sessions(serving_->table);
+  SlotWord word = sessions.word(ref.slot);
+  if (word.generation != ref.generation) return;
+  if (word.state == SlotState::kHandoff && !sessions.own(ref, identity_.id)) return;
+  MailOutbox::close(serving_->table, ref.slot);
+  sessions.beginClosing(ref, identity_.id, CloseReason::kCustodyLost);  // or it was closing before
+  MailOutbox outbox;
+  outbox.attach(serving_->table, ref);
+  outbox.discard(serving_->table, serving_->journal);
+  for (uint32_t segment : serving_->takeover.takeSegments(ref.slot)) serving_->journal.freeOwned(segment);
+  figures().closed[static_cast<size_t>(CloseReason::kCustodyLost)].fetch_add(1, kRelaxed);
+  if (sessions.release(ref, identity_.id)) serving_->doorbells.slotReleased(serving_->table);
+  spdlog::warn("a session in slot {} is lost: no process has its descriptor", ref.slot);
+}
+
+void Forwarder::onGive(const custody::Record& record, UniqueFd socket) {
+  SlotRef ref{record.slot, record.generation};
+  if (!serving_->takeover.answered(ref)) return;
+  SlotWord word = SessionTable(serving_->table).word(ref.slot);
+  if (word.generation != ref.generation) return;
+  if (word.state == SlotState::kHandoff) return adopt(ref, std::move(socket));
+  if (word.worker == identity_.id.row && word.incarnation == identity_.id.incarnation && find(ref) == nullptr)
+    resume(ref, std::move(socket));
+}
+
+void Forwarder::onMissing(const custody::Record& record) {
+  SlotRef ref{record.slot, record.generation};
+  if (serving_->takeover.answered(ref) && find(ref) == nullptr) loseDescriptor(ref);
+}
+
+void Forwarder::inputWaits(Session& session) {
+  serving_->links.pump(session);
+  turnEnds();
+}
+
+void Forwarder::journalFull(Session& session) {
+  serving_->waitForSegments.push_back(session.ref());
+}
+
+void Forwarder::dropCustody(Session& session) {
+  custody::Record record;
+  record.slot = session.ref().slot;
+  record.generation = session.ref().generation;
+  custody_.drop(record);
+}
+
+void Forwarder::gone(Session& session) {
+  serving_->sessions.erase(session.ref());
+  serving_->doorbells.slotReleased(serving_->table);
+}
+
+void Forwarder::listenDoorbell() {
+  doorbell_.async_wait(boost::asio::posix::stream_descriptor::wait_read,
+                       [this](const boost::system::error_code& error) {
+                         if (error) return;
+                         answerDoorbell();
+                         listenDoorbell();
+                       });
+}
+
+void Forwarder::answerDoorbell() {
+  Serving& s = *serving_;
+  s.doorbells.answered(s.table, identity_.id.row);
+  s.links.sync();
+  s.links.collect();
+  std::array<uint32_t, 1024> slots;
+  DirtySet dirty = s.table.dirtySet(identity_.id.row);
+  SessionTable sessions(s.table);
+  for (size_t count = dirty.drain(slots); count > 0; count = dirty.drain(slots)) {
+    for (size_t i = 0; i < count; ++i) {
+      if (Session* session = s.sessions.atSlot(slots[i]))
+        session->onNews();
+      else if (sessions.word(slots[i]).worker != identity_.id.row)
+        s.doorbells.ringSlot(s.table, slots[i]);  // it has moved: the news goes after it
+    }
+  }
+  turnEnds();
+}
+
+// What the sessions of this turn submitted starts to travel once they all had theirs, as one burst a stream.
+void Forwarder::turnEnds() {
+  if (turnPosted_) return;
+  turnPosted_ = true;
+  boost::asio::post(io_, [this] {
+    turnPosted_ = false;
+    serving_->links.kick();
+  });
+}
+
+void Forwarder::tick() {
+  Serving& s = *serving_;
+  Millis now = monotonicMillis();
+  s.table.dirtySet(identity_.id.row).repair();
+  answerDoorbell();
+  s.links.tick(now);
+  s.sessions.forEach([now](Session& session) { session.onTick(now); });
+  std::vector<SlotRef> waiting;
+  waiting.swap(s.waitForSegments);
+  for (const SlotRef& ref : waiting)
+    if (Session* session = find(ref)) session->resumeReading();
+  figures().sessions.store(s.sessions.size(), kRelaxed);
+  maintain(now);
+  leaveIfEmpty();
+  tickTimer_.expires_after(std::chrono::milliseconds(kTickMs));
+  tickTimer_.async_wait([this](const boost::system::error_code& error) {
+    if (!error) tick();
+  });
+}
+
+void Forwarder::maintain(Millis now) {
+  Serving& s = *serving_;
+  if (now >= s.sweepAt) {
+    s.sweepAt = now + kSweepMs;
+    s.takeover.sweepHandoffs(now);
+  }
+  if (s.auditAt == 0) s.auditAt = now + kAuditMs;
+  if (now < s.auditAt) return;
+  s.auditAt = now + kAuditMs;
+  uint32_t segments = s.journal.audit();
+  uint32_t slots = SessionTable(s.table).repairHints();
+  if (segments + slots > 0) spdlog::info("audit: {} segments and {} slots were found again", segments, slots);
+}
+
+void Forwarder::onStop(uint32_t deadlineMs) {
+  if (serving_ == nullptr) control_.leave();
+  stopping_ = true;
+  handoff_.close();
+  serving_->leaveAt =
+      monotonicMillis() + std::max<Millis>(deadlineMs, 2 * kLeaveBeforeDeadlineMs) - kLeaveBeforeDeadlineMs;
+  serving_->sessions.forEach([](Session& session) { session.end(CloseReason::kShutdown); });
+  leaveIfEmpty();
+}
+
+void Forwarder::leaveIfEmpty() {
+  if (!stopping_) return;
+  if (serving_->sessions.size() == 0 || monotonicMillis() >= serving_->leaveAt) control_.leave();
+}
+
+}  // namespace ppx

@@ -1,0 +1,98 @@
+// One gRPC stream to one upstream. Its completions come on the port's completion thread; everything else is
+// called on the Asio thread. At most one write is in flight (two abort in gRPC), and one read.
+//
+//   starting --ok--> open --halfClose--> half-closed
+//      |              |                     |
+//      +--------------+--- read ended ------+--> finishing --status--> ended (kEnded, the last event)
+#pragma once
+
+#include <grpcpp/alarm.h>
+#include <grpcpp/generic/generic_stub.h>
+
+#include <atomic>
+#include <deque>
+#include <memory>
+#include <mutex>
+
+#include "forwarder/reply_router.h"
+#include "forwarder/stream_port.h"
+
+namespace ppx {
+
+// Where a stream's events go; called from the completion thread and from the Asio thread.
+class StreamEventSink {
+ public:
+  virtual ~StreamEventSink() = default;
+  virtual void post(StreamEvent event, bool wake) = 0;
+};
+
+class GrpcStream : public std::enable_shared_from_this<GrpcStream> {
+ public:
+  GrpcStream(StreamId id, const StreamTarget& target, ReplyRouter& router, StreamEventSink& sink);
+
+  // `metadata` names gateway and forwarder. The completion queue outlives the stream.
+  void start(grpc::GenericStub& stub, grpc::CompletionQueue& queue,
+             const std::vector<std::pair<std::string, std::string>>& metadata);
+  void submit(SlotRef session, uint32_t bytes, grpc::ByteBuffer message);
+  void kick();
+  void wakeOnWritten() { wakeOnWritten_.store(true); }
+  std::vector<SlotRef> halfClose();
+  void cancel();
+
+  // A completion queue's tag: which operation of which stream.
+  struct Operation {
+    GrpcStream* stream;
+    void (GrpcStream::*done)(bool ok);
+  };
+
+ private:
+  struct Outgoing {
+    SlotRef session;
+    uint32_t bytes = 0;
+    grpc::ByteBuffer message;
+  };
+
+  void onStarted(bool ok);
+  void onRead(bool ok);
+  void onRetry(bool ok);
+  void onWritten(bool ok);
+  void onWritesDone(bool ok);
+  void onFinished(bool ok);
+  void deliver();
+  void readNext();
+  void writeNextLocked();
+  void finishIfQuiet();
+
+  const StreamId id_;
+  const StreamTarget target_;
+  ReplyRouter& router_;
+  StreamEventSink& sink_;
+  grpc::CompletionQueue* queue_ = nullptr;
+  grpc::ClientContext context_;
+  std::unique_ptr<grpc::GenericClientAsyncReaderWriter> call_;
+  std::shared_ptr<GrpcStream> self_;  // while an operation is under way
+  Operation started_{this, &GrpcStream::onStarted}, read_{this, &GrpcStream::onRead},
+      retry_{this, &GrpcStream::onRetry}, written_{this, &GrpcStream::onWritten},
+      writesDone_{this, &GrpcStream::onWritesDone}, finished_{this, &GrpcStream::onFinished};
+
+  // Completion thread only.
+  grpc::ByteBuffer incoming_;
+  grpc::Slice incomingSlice_;
+  Reply reply_;
+  ReplyRouter::Cursor cursor_;
+  grpc::Alarm retryAlarm_;
+  grpc::Status status_;
+
+  std::mutex mutex_;  // what follows
+  std::deque<Outgoing> outgoing_;
+  Outgoing inFlight_;
+  bool open_ = false;
+  bool writing_ = false;
+  bool halfClosing_ = false;
+  bool writesDoneSent_ = false;
+  bool readEnded_ = false;
+  bool finishing_ = false;
+  std::atomic<bool> wakeOnWritten_{false};
+};
+
+}  // namespace ppx

@@ -1,0 +1,138 @@
+#include "forwarder/grpc_streams.h"
+
+#include <algorithm>
+
+#include "common/log.h"
+#include "forwarder/upstream_wire.h"
+
+namespace ppx {
+namespace {
+
+constexpr int kMinReceiveBytes = 4 << 20;
+constexpr int kReceiveSlackBytes = 64 << 10;  // a message's other fields
+
+// host:port, with brackets around an IPv6 address; unix:/path as it is.
+std::string targetText(const StreamTarget& target) {
+  if (target.host.rfind("unix:", 0) == 0) return target.host;
+  bool v6 = target.host.find(':') != std::string::npos && target.host.front() != '[';
+  return (v6 ? "[" + target.host + "]" : target.host) + ":" + std::to_string(target.port);
+}
+
+grpc::ChannelArguments channelArguments(uint32_t maxReplyBytes) {
+  grpc::ChannelArguments arguments;
+  int receive = std::max(kMinReceiveBytes, static_cast<int>(maxReplyBytes)) + kReceiveSlackBytes;
+  arguments.SetMaxReceiveMessageSize(receive);  // a message above it would end the stream that all share
+  arguments.SetMaxSendMessageSize(-1);
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
+  arguments.SetInt(GRPC_ARG_DNS_MIN_TIME_BETWEEN_RESOLUTIONS_MS, 1000);
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 50);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 1000);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000);
+  return arguments;
+}
+
+}  // namespace
+
+GrpcStreams::GrpcStreams(const Options& options, ReplyRouter& router, std::function<void()> wake)
+    : options_(options), router_(router), wake_(std::move(wake)), thread_([this] { run(); }) {}
+
+GrpcStreams::~GrpcStreams() {
+  for (auto& [id, stream] : streams_) stream->cancel();
+  queue_.Shutdown();
+  thread_.join();
+}
+
+void GrpcStreams::run() {
+  void* tag = nullptr;
+  bool ok = false;
+  while (queue_.Next(&tag, &ok)) {
+    auto* operation = static_cast<GrpcStream::Operation*>(tag);
+    (operation->stream->*operation->done)(ok);
+  }
+}
+
+grpc::GenericStub& GrpcStreams::stubFor(const StreamTarget& target) {
+  Peer& peer = peers_[target.upstream];
+  if (peer.stub == nullptr || peer.generation != target.generation) {
+    peer.generation = target.generation;
+    peer.stub = std::make_unique<grpc::GenericStub>(grpc::CreateCustomChannel(
+        targetText(target), grpc::InsecureChannelCredentials(), channelArguments(options_.maxReplyBytes)));
+  }
+  return *peer.stub;
+}
+
+StreamId GrpcStreams::open(const StreamTarget& target) {
+  StreamId id = nextStream_++;
+  auto stream = std::make_shared<GrpcStream>(id, target, router_, *this);
+  streams_.emplace(id, stream);
+  stream->start(stubFor(target), queue_,
+                {{"paradoxplex-gateway", uuidText(options_.gateway)},
+                 {"paradoxplex-forwarder", std::to_string(options_.self.row)},
+                 {"paradoxplex-incarnation", std::to_string(options_.self.incarnation)}});
+  return id;
+}
+
+GrpcStream* GrpcStreams::find(StreamId stream) {
+  auto found = streams_.find(stream);
+  return found == streams_.end() ? nullptr : found->second.get();
+}
+
+std::string_view GrpcStreams::now() {
+  Millis at = realtimeMillis();
+  if (at != timeAt_) {
+    timeAt_ = at;
+    time_ = rfc3339(at);
+  }
+  return time_;
+}
+
+void GrpcStreams::submit(StreamId stream, SlotRef session, const Uuid& uuid, std::span<const iovec> pieces) {
+  GrpcStream* found = find(stream);
+  PPX_INVARIANT(found != nullptr);
+  size_t bytes = 0;
+  for (const iovec& piece : pieces) bytes += piece.iov_len;
+  found->submit(session, static_cast<uint32_t>(bytes), encodeInput(now(), uuid, pieces));
+}
+
+void GrpcStreams::kick(StreamId stream) {
+  if (GrpcStream* found = find(stream)) found->kick();
+}
+
+void GrpcStreams::wakeOnWritten(StreamId stream) {
+  if (GrpcStream* found = find(stream)) found->wakeOnWritten();
+  // The event may have come just before: then nobody would ring.
+  if (eventsWaiting_.load()) wake_();
+}
+
+std::vector<SlotRef> GrpcStreams::halfClose(StreamId stream) {
+  GrpcStream* found = find(stream);
+  return found != nullptr ? found->halfClose() : std::vector<SlotRef>();
+}
+
+void GrpcStreams::cancel(StreamId stream) {
+  if (GrpcStream* found = find(stream)) found->cancel();
+}
+
+void GrpcStreams::post(StreamEvent event, bool wake) {
+  {
+    std::lock_guard lock(eventMutex_);
+    events_.push_back(std::move(event));
+    eventsWaiting_.store(true);
+  }
+  if (wake) wake_();
+}
+
+void GrpcStreams::collect(std::vector<StreamEvent>& events) {
+  events.clear();
+  if (!eventsWaiting_.load()) return;
+  {
+    std::lock_guard lock(eventMutex_);
+    events.swap(events_);
+    eventsWaiting_.store(false);
+  }
+  for (const StreamEvent& event : events)
+    if (event.type == StreamEvent::Type::kEnded) streams_.erase(event.stream);
+}
+
+}  // namespace ppx

@@ -1,0 +1,65 @@
+// The streams of a forwarder over gRPC: one channel an upstream, one completion queue with one thread for
+// all.
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include <functional>
+#include <map>
+#include <thread>
+#include <unordered_map>
+
+#include "common/clock.h"
+#include "forwarder/grpc_stream.h"
+
+namespace ppx {
+
+class GrpcStreams : public StreamPort, public StreamEventSink {
+ public:
+  struct Options {
+    WorkerId self;
+    Uuid gateway;
+    uint32_t maxReplyBytes = 0;
+  };
+  // `wake` is called from the completion thread: an event should be collected soon. The process ends with
+  // _exit, so the thread is never joined; the object lives until then.
+  GrpcStreams(const Options& options, ReplyRouter& router, std::function<void()> wake);
+  ~GrpcStreams() override;
+
+  StreamId open(const StreamTarget& target) override;
+  void submit(StreamId stream, SlotRef session, const Uuid& uuid, std::span<const iovec> pieces) override;
+  void kick(StreamId stream) override;
+  void wakeOnWritten(StreamId stream) override;
+  std::vector<SlotRef> halfClose(StreamId stream) override;
+  void cancel(StreamId stream) override;
+  void collect(std::vector<StreamEvent>& events) override;
+  void post(StreamEvent event, bool wake) override;  // StreamEventSink: any thread
+
+ private:
+  struct Peer {  // an upstream's channel, for one life of its slot
+    uint32_t generation = 0;
+    std::unique_ptr<grpc::GenericStub> stub;
+  };
+
+  void run();
+  grpc::GenericStub& stubFor(const StreamTarget& target);
+  GrpcStream* find(StreamId stream);
+  std::string_view now();
+
+  Options options_;
+  ReplyRouter& router_;
+  std::function<void()> wake_;
+  grpc::CompletionQueue queue_;
+  std::map<uint32_t, Peer> peers_;
+  std::unordered_map<StreamId, std::shared_ptr<GrpcStream>> streams_;
+  StreamId nextStream_ = 1;
+  Millis timeAt_ = -1;
+  std::string time_;
+
+  std::mutex eventMutex_;
+  std::vector<StreamEvent> events_;
+  std::atomic<bool> eventsWaiting_{false};
+  std::thread thread_;
+};
+
+}  // namespace ppx

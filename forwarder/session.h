@@ -1,0 +1,132 @@
+// One client session in the forwarder that owns it: its socket, its input window and its outbox. The Asio
+// thread.
+//
+// Created when the forwarder owns the slot and has the descriptor; destroyed when the slot is released. It
+// holds little, since there are thousands of idle ones: what is in the slot is not kept twice.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/basic_stream_descriptor.hpp>
+#include <memory>
+
+#include "common/clock.h"
+#include "common/mailbox.h"
+#include "forwarder/input_window.h"
+#include "forwarder/session_phase.h"
+#include "forwarder/stream_port.h"
+
+namespace ppx {
+
+class Session;
+
+// What a session asks of its forwarder.
+class SessionHost {
+ public:
+  virtual ~SessionHost() = default;
+  virtual const Table& table() const = 0;
+  virtual Journal& journal() = 0;
+  virtual const WorkerId& self() const = 0;
+  virtual WorkerRow& figures() = 0;
+  virtual Session* find(SlotRef ref) = 0;
+  // There is input for the upstream, or room in it is asked for.
+  virtual void inputWaits(Session& session) = 0;
+  // How many bytes may wait for this session's upstream: 0 while it has none, little while that one is
+  // behind.
+  virtual uint32_t inputAllowance(const Session& session) const = 0;
+  // The input journal was full; the session is to be asked to read again when segments are free.
+  virtual void journalFull(Session& session) = 0;
+  // Its descriptor is out of epoll: the custodian is to drop its copy, then onDropped() is called.
+  virtual void dropCustody(Session& session) = 0;
+  // It is released and may be destroyed after this call.
+  virtual void gone(Session& session) = 0;
+};
+
+class Session {
+ public:
+  using Socket = boost::asio::posix::basic_stream_descriptor<boost::asio::io_context::executor_type>;
+
+  Session(SessionHost& host, boost::asio::io_context& io, SlotRef ref, UniqueFd socket);
+
+  // Begins to serve: collects mail that came before, arms the socket.
+  void start();
+  // The slot has news: mail, or somebody asks for the end.
+  void onNews();
+  // Deadlines: idle, half-close, grace, linger. Called a few times a second.
+  void onTick(Millis now);
+  // Room in the upstream or in the journal again.
+  void resumeReading();
+  void onDropped();
+
+  // Ends it. Graceful: what is queued goes out first, then our FIN, then it lingers for the client's.
+  void end(CloseReason reason);
+  // At once, with a reset.
+  void abort(CloseReason reason);
+
+  // After a take-over of a session that was ending already: goes on with that.
+  void resumeClosing();
+
+  // Input for the upstream; the links call these.
+  uint64_t inputWaiting() const;                     // received and not yet submitted
+  uint32_t gatherInput(std::vector<iovec>& pieces);  // up to one payload; returns its bytes
+  void submitted(StreamId stream, uint32_t bytes);
+  void written(StreamId stream, uint32_t bytes);
+  void takenBack(StreamId stream);  // what was submitted there was not taken: it waits again
+
+  SlotRef ref() const { return ref_; }
+  SessionSlot& slot() const;
+  const ListenerRow& settings() const;
+  SessionPhase phase() const { return phase_; }
+  StreamId inFlightOn() const { return stream_; }
+  uint32_t upstream() const { return slot().upstream.load(std::memory_order_relaxed); }
+  void setUpstream(uint32_t upstream, uint32_t generation);
+  Millis waitingSince() const { return waitingSince_; }
+  void setWaitingSince(Millis now) { waitingSince_ = now; }
+  int descriptor() { return socket_.native_handle(); }
+  InputWindow& input() { return input_; }
+  MailOutbox& outbox() { return outbox_; }
+  bool inputEnded() const { return (flags() & kSessionInputEnded) != 0; }
+  bool waitsInQueue = false;  // mark of the queue of the host that it waits in
+
+ private:
+  uint32_t flags() const { return slot().flags.load(std::memory_order_relaxed); }
+  void setFlag(uint32_t flag);
+  bool wantsRead() const;
+  void arm();
+  void onReadable();
+  void onWritable();
+  void onHangUp();
+  void readInput();
+  void discardInput();
+  void onInputEnd();
+  void flush();
+  void onFlushed();
+  void advance(SessionStep step, CloseReason reason = CloseReason::kNone);
+  void leaveOpen(CloseReason reason);
+  void enterDropping();
+  void tickOpen(Millis now);
+  void tickEnding(Millis now);
+  void checkBacklog(Millis now);
+  void socketFailed(int error);
+
+  SessionHost& host_;
+  Socket socket_;
+  UniqueFd dropped_;  // the descriptor once it is out of epoll
+  SlotRef ref_;
+  InputWindow input_;
+  MailOutbox outbox_;
+  StreamId stream_ = 0;    // where the payload in flight went
+  uint32_t inFlight_ = 0;  // its bytes
+  uint32_t readHint_ = kSegmentBytes;
+  SessionPhase phase_ = SessionPhase::kOpen;
+  bool reading_ : 1 = false;  // waits of these kinds are armed
+  bool writing_ : 1 = false;
+  bool watching_ : 1 = false;
+  bool inFull_ : 1 = false;
+  Millis waitingSince_ = 0;  // without an upstream since; 0: it has one
+  Millis slowSince_ = 0;     // backlog above the soft bound since
+  Millis endingSince_ = 0;   // this phase of the end began, or made progress
+  Millis drainedSince_ = 0;  // lingering: the kernel's queue is empty since
+  Millis lastActivity_ = 0;
+};
+
+}  // namespace ppx

@@ -1,0 +1,62 @@
+// What sessions see of the streams to upstreams. Implemented with gRPC (grpc_streams.h), and by fakes in
+// tests.
+//
+// Called on the Asio thread only. Events are collected there too; the port rings `wake` when something
+// happened that should not wait for the next turn.
+#pragma once
+
+#include <sys/uio.h>
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "common/slot_word.h"
+#include "common/uuid.h"
+
+namespace ppx {
+
+using StreamId = uint64_t;  // never reused within a process; 0: none
+
+struct StreamTarget {
+  uint32_t upstream = 0;  // slot and its life
+  uint32_t generation = 0;
+  uint32_t pool = 0;
+  std::string host;
+  uint32_t port = 0;
+};
+
+struct StreamEvent {
+  enum class Type : uint8_t {
+    kOpened,
+    kWritten,  // the payload of `session`, `bytes` long, was taken by gRPC
+    kEnded,    // the last event of a stream; payloads without kWritten were not taken
+  };
+  Type type = Type::kOpened;
+  StreamId stream = 0;
+  SlotRef session;
+  uint32_t bytes = 0;
+  bool orderly = false;  // kEnded: the upstream ended it with OK
+  std::string detail;    // kEnded: the status, for the log
+};
+
+class StreamPort {
+ public:
+  virtual ~StreamPort() = default;
+
+  virtual StreamId open(const StreamTarget& target) = 0;
+  // Queues one payload (copied). The stream starts to write at kick(), called once at the end of a turn.
+  virtual void submit(StreamId stream, SlotRef session, const Uuid& uuid, std::span<const iovec> pieces) = 0;
+  virtual void kick(StreamId stream) = 0;
+  // The next kWritten of this stream rings; for sessions that wait for it.
+  virtual void wakeOnWritten(StreamId stream) = 0;
+  // Half-closes: the upstream finishes what it has and ends the stream. Returns whose payloads were taken
+  // back from the queue; one may be in flight and is answered by kWritten or, at the latest, kEnded.
+  virtual std::vector<SlotRef> halfClose(StreamId stream) = 0;
+  // For an upstream that is down. kEnded follows.
+  virtual void cancel(StreamId stream) = 0;
+  virtual void collect(std::vector<StreamEvent>& events) = 0;
+};
+
+}  // namespace ppx

@@ -1,0 +1,50 @@
+// Taking sessions over: what a predecessor in this row left, and handoffs that never arrived. Every path is
+// the same: the slot first, then the descriptor from the custodian, then the kernel as the witness of what
+// was done.
+#pragma once
+
+#include <functional>
+#include <unordered_map>
+#include <vector>
+
+#include "common/custody_protocol.h"
+#include "common/session_table.h"
+#include "forwarder/session.h"
+
+namespace ppx {
+
+// Slots that this forwarder owns, or is to own, without having their descriptor yet. The Asio thread.
+class Takeover {
+ public:
+  using Fetch = std::function<void(std::span<const custody::Record>, WorkerId after)>;
+  Takeover(const Table& table, const WorkerId& self, Fetch fetch);
+
+  // Once at start: takes the slots of dead predecessors in this row and asks for their descriptors.
+  void reclaimPredecessors();
+  // A handoff for this row that has had no descriptor for a while, or lost it on the way, is asked for too.
+  void sweepHandoffs(Millis now);
+  void fetchLost(SlotRef ref);
+  // The answer came: it is no longer waited for. False: it was not.
+  bool answered(SlotRef ref);
+  bool waits(uint32_t slot) const { return waiting_.contains(slot); }
+
+  // Rebuilds windows and outbox of a session whose slot and socket we have: offsets from the kernel, segments
+  // from the journal. `segments`: the input segments of the session, any order. False: the connection is
+  // closed already.
+  static bool reconcile(const Table& table, Journal& journal, Session& session,
+                        std::vector<uint32_t> segments);
+  // Notes a crash take-over. True: three within a minute.
+  static bool notePoison(SessionSlot& slot, Millis now);
+  // Input segments of all sessions that are waited for, from one pass over the journal; made at reclaim.
+  std::vector<uint32_t> takeSegments(uint32_t slot);
+
+ private:
+  const Table* table_;
+  WorkerId self_;
+  Fetch fetch_;
+  std::unordered_map<uint32_t, uint32_t> waiting_;  // slot -> generation
+  std::unordered_map<uint32_t, Millis> handoffSeen_;
+  std::unordered_map<uint32_t, std::vector<uint32_t>> segments_;
+};
+
+}  // namespace ppx

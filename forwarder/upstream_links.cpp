@@ -1,0 +1,377 @@
+#include "forwarder/upstream_links.h"
+
+#include <algorithm>
+
+#include "common/clock.h"
+#include "common/log.h"
+
+namespace ppx {
+namespace {
+
+constexpr auto kRelaxed = std::memory_order_relaxed;
+constexpr Millis kShortLifeMs = 1000;
+constexpr Millis kShortLifeDelayMs = 100;
+constexpr Millis kFirstRetryMs = 50;
+constexpr Millis kLastRetryMs = 2000;
+constexpr uint64_t kMinBudget = 64 << 10;
+constexpr uint64_t kMaxBudget = 1 << 20;
+
+StreamState streamStateOf(bool connecting, bool open, bool draining) {
+  return connecting ? StreamState::kConnecting
+         : open     ? StreamState::kOpen
+         : draining ? StreamState::kDraining
+                    : StreamState::kFailing;
+}
+
+bool hasTrafficInDoubt(const Session& session, const Table& table, Millis now) {
+  uint64_t last = session.slot().lastInMs.load(kRelaxed);
+  return last != 0 && static_cast<uint64_t>(now) - last < table.header().doubtWindowMs.load(kRelaxed);
+}
+
+}  // namespace
+
+UpstreamLinks::UpstreamLinks(const Table& table, const WorkerId& self, StreamPort& port, SessionSet& sessions,
+                             std::function<void(uint32_t, uint32_t)> ended)
+    : table_(&table),
+      self_(self),
+      port_(&port),
+      sessions_(&sessions),
+      ended_(std::move(ended)),
+      rotation_(table),
+      links_(table.sizes().upstreamSlots),
+      budget_(std::clamp<uint64_t>(static_cast<uint64_t>(table.sizes().inSegments) * kSegmentBytes / 64,
+                                   kMinBudget, kMaxBudget)) {}
+
+std::string UpstreamLinks::name(uint32_t upstream) const {
+  const UpstreamSlot& slot = table_->upstream(upstream);
+  return std::string(slot.host) + ":" + std::to_string(slot.port.load());
+}
+
+void UpstreamLinks::enter(uint32_t upstream, State state) {
+  Link& link = links_[upstream];
+  link.state = state;
+  link.since = monotonicMillis();
+  StreamState shown = state == State::kNone ? StreamState::kNone
+                                            : streamStateOf(state == State::kConnecting,
+                                                            state == State::kOpen, state == State::kDraining);
+  table_->upstream(upstream).streams[self_.row].store(lifeWord(link.generation, static_cast<uint8_t>(shown)));
+}
+
+void UpstreamLinks::sync() {
+  uint64_t epoch = table_->header().upstreamEpoch.load();
+  if (epoch == epoch_) return;
+  epoch_ = epoch;
+  for (uint32_t i = 0; i < links_.size(); ++i) syncOne(i);
+  assignWaiting();
+}
+
+void UpstreamLinks::syncOne(uint32_t upstream) {
+  const UpstreamSlot& slot = table_->upstream(upstream);
+  Link& link = links_[upstream];
+  uint64_t life = slot.life.load(), health = slot.health.load();
+  uint32_t generation = lifeGeneration(life);
+  if (link.state != State::kNone && link.generation != generation) drop(upstream);
+  switch (lifeState<UpstreamLife>(life)) {
+    case UpstreamLife::kFree:
+      return;
+    case UpstreamLife::kDraining:
+      if (link.state == State::kConnecting || link.state == State::kOpen) return drain(upstream);
+      if (link.state == State::kDraining) return;
+      link.generation = generation;
+      drop(upstream);
+      return ended_(upstream, generation);
+    case UpstreamLife::kActive:
+      break;
+  }
+  bool ready =
+      lifeGeneration(health) == generation && lifeState<UpstreamHealth>(health) == UpstreamHealth::kReady;
+  if (ready && link.state == State::kNone) {
+    link.generation = generation;
+    link.failures = 0;
+    connect(upstream);
+  } else if (!ready && link.state != State::kNone) {
+    spdlog::info("upstream {} is not ready: its sessions move", name(upstream));
+    drop(upstream);
+  }
+}
+
+void UpstreamLinks::connect(uint32_t upstream) {
+  const UpstreamSlot& slot = table_->upstream(upstream);
+  Link& link = links_[upstream];
+  StreamTarget target{upstream, link.generation, slot.pool.load(), slot.host, slot.port.load()};
+  link.queuedBytes = 0;
+  link.moved = false;
+  link.stream = port_->open(target);
+  byStream_[link.stream] = upstream;
+  enter(upstream, State::kConnecting);
+}
+
+void UpstreamLinks::drain(uint32_t upstream) {
+  Link& link = links_[upstream];
+  enter(upstream, State::kDraining);
+  StreamId stream = link.stream;
+  for (const SlotRef& ref : port_->halfClose(stream))
+    if (Session* session = sessions_->find(ref)) session->takenBack(stream);
+}
+
+// The upstream is down or gone: its stream is of no use any more.
+void UpstreamLinks::drop(uint32_t upstream) {
+  Link& link = links_[upstream];
+  if (link.stream != 0) port_->cancel(link.stream);
+  link.stream = 0;
+  link.queuedBytes = 0;
+  clearWaiting(link);
+  enter(upstream, State::kNone);
+  moveSessions(upstream);
+}
+
+void UpstreamLinks::backOff(uint32_t upstream, Millis delay) {
+  Link& link = links_[upstream];
+  link.stream = 0;
+  link.queuedBytes = 0;
+  clearWaiting(link);
+  enter(upstream, State::kBackoff);
+  link.retryAt = link.since + delay;
+}
+
+bool UpstreamLinks::usable(uint32_t upstream) {
+  Link& link = links_[upstream];
+  // The rotation may know of a ready upstream a moment before the doorbell is answered.
+  if (link.state == State::kNone || link.generation != lifeGeneration(table_->upstream(upstream).life.load()))
+    syncOne(upstream);
+  return link.state == State::kOpen || (link.state == State::kConnecting && link.failures == 0);
+}
+
+void UpstreamLinks::assign(Session& session) {
+  if (session.phase() != SessionPhase::kOpen) return;
+  const SessionSlot& slot = session.slot();
+  uint32_t pool = slot.pool.load(kRelaxed);
+  if (session.settings().routeByMessage.load(kRelaxed) != 0) {
+    session.setWaitingSince(
+        rotation_.any(pool) ? 0 : std::max<Millis>(session.waitingSince(), monotonicMillis()));
+  } else {
+    std::optional<uint32_t> upstream = rotation_.next(pool, [this](uint32_t u) { return usable(u); });
+    if (!upstream) {
+      if (session.waitingSince() == 0) session.setWaitingSince(monotonicMillis());
+      return;
+    }
+    session.setUpstream(*upstream, links_[*upstream].generation);
+    table_->upstream(*upstream).sessionsAssigned.fetch_add(1, kRelaxed);
+    session.setWaitingSince(0);
+  }
+  pump(session);
+  session.resumeReading();
+}
+
+void UpstreamLinks::assignWaiting() {
+  sessions_->forEach([this](Session& session) {
+    if (session.waitingSince() != 0) assign(session);
+  });
+}
+
+void UpstreamLinks::moveSessions(uint32_t upstream) {
+  Millis now = monotonicMillis();
+  sessions_->forEach([&](Session& session) {
+    if (session.upstream() != upstream || session.phase() != SessionPhase::kOpen) return;
+    session.setUpstream(kNoUpstream, 0);
+    bool died = links_[upstream].state != State::kDraining;
+    if (died && session.settings().closeOnUpstreamLoss.load(kRelaxed) != 0 &&
+        hasTrafficInDoubt(session, *table_, now))
+      return session.abort(CloseReason::kUpstreamLoss);
+    table_->worker(self_.row).sessionsMoved.fetch_add(1, kRelaxed);
+    assign(session);
+  });
+}
+
+UpstreamLinks::Link* UpstreamLinks::linkFor(Session& session, uint32_t& upstream) {
+  upstream = session.upstream();
+  if (session.settings().routeByMessage.load(kRelaxed) != 0) {
+    auto next = rotation_.next(session.slot().pool.load(kRelaxed), [this](uint32_t u) { return usable(u); });
+    if (!next) {
+      if (session.waitingSince() == 0) session.setWaitingSince(monotonicMillis());
+      return nullptr;
+    }
+    upstream = *next;
+  }
+  if (upstream == kNoUpstream) return nullptr;
+  Link& link = links_[upstream];
+  return link.state == State::kOpen || link.state == State::kConnecting ? &link : nullptr;
+}
+
+void UpstreamLinks::pump(Session& session) {
+  if (session.inFlightOn() != 0) return port_->wakeOnWritten(session.inFlightOn());
+  if (session.phase() != SessionPhase::kOpen || session.inputWaiting() == 0) return;
+  uint32_t upstream = kNoUpstream;
+  Link* link = linkFor(session, upstream);
+  if (link == nullptr) return;
+  if (link->queuedBytes >= budget_) {
+    if (session.waitsInQueue) return;
+    session.waitsInQueue = true;
+    link->waiting.push_back(session.ref());
+    return port_->wakeOnWritten(link->stream);
+  }
+  uint32_t bytes = session.gatherInput(pieces_);
+  const SessionSlot& slot = session.slot();
+  port_->submit(link->stream, session.ref(), {slot.uuidHigh.load(kRelaxed), slot.uuidLow.load(kRelaxed)},
+                pieces_);
+  session.submitted(link->stream, bytes);
+  link->queuedBytes += bytes;
+  // It reads no further before this is written, so nobody would look at the event.
+  if (slot.inReceived.load(kRelaxed) - slot.inWritten.load(kRelaxed) >= inputAllowance(session))
+    port_->wakeOnWritten(link->stream);
+  UpstreamSlot& figures = table_->upstream(upstream);
+  figures.messagesIn.fetch_add(1, kRelaxed);
+  figures.bytesIn.fetch_add(bytes, kRelaxed);
+  table_->worker(self_.row).messagesIn.fetch_add(1, kRelaxed);
+  if (!link->kickDue) {
+    link->kickDue = true;
+    kicks_.push_back(upstream);
+  }
+}
+
+void UpstreamLinks::kick() {
+  for (uint32_t upstream : kicks_) {
+    links_[upstream].kickDue = false;
+    if (links_[upstream].stream != 0) port_->kick(links_[upstream].stream);
+  }
+  kicks_.clear();
+}
+
+uint32_t UpstreamLinks::inputAllowance(const Session& session) {
+  const ListenerRow& settings = session.settings();
+  uint32_t window = settings.inputWindowBytes.load(kRelaxed);
+  if (settings.routeByMessage.load(kRelaxed) != 0) return session.waitingSince() == 0 ? window : 0;
+  uint32_t upstream = session.upstream();
+  if (upstream == kNoUpstream) return 0;
+  const Link& link = links_[upstream];
+  if (link.state != State::kOpen && link.state != State::kConnecting) return 0;
+  return link.queuedBytes >= budget_ ? kSegmentBytes : window;
+}
+
+void UpstreamLinks::collect() {
+  port_->collect(events_);
+  for (const StreamEvent& event : events_) {
+    auto found = byStream_.find(event.stream);
+    if (found == byStream_.end()) continue;
+    uint32_t upstream = found->second;
+    bool current = links_[upstream].stream == event.stream;
+    switch (event.type) {
+      case StreamEvent::Type::kOpened:
+        if (current) onOpened(upstream);
+        break;
+      case StreamEvent::Type::kWritten:
+        onWritten(upstream, event);
+        break;
+      case StreamEvent::Type::kEnded: {
+        byStream_.erase(found);
+        std::vector<SlotRef> takenBack = takeBack(event.stream);
+        if (current) onEnded(upstream, event);
+        // Those that had moved while their payload was in flight go on only now.
+        for (const SlotRef& ref : takenBack)
+          if (Session* session = sessions_->find(ref)) pump(*session);
+        break;
+      }
+    }
+  }
+}
+
+void UpstreamLinks::onOpened(uint32_t upstream) {
+  Link& link = links_[upstream];
+  if (link.state != State::kConnecting) return;
+  enter(upstream, State::kOpen);
+  link.failures = 0;
+  table_->upstream(upstream).streamFailures[self_.row].store(0, kRelaxed);
+  assignWaiting();
+}
+
+void UpstreamLinks::onWritten(uint32_t upstream, const StreamEvent& event) {
+  Link& link = links_[upstream];
+  Session* session = sessions_->find(event.session);
+  if (session != nullptr) session->written(event.stream, event.bytes);
+  if (link.stream == event.stream) {
+    link.queuedBytes -= std::min<uint64_t>(link.queuedBytes, event.bytes);
+    if (link.queuedBytes < budget_ / 2)
+      wakeWaiting(link);
+    else if (!link.waiting.empty())
+      port_->wakeOnWritten(link.stream);
+  }
+  if (session != nullptr) pump(*session);
+}
+
+void UpstreamLinks::wakeWaiting(Link& link) {
+  std::vector<SlotRef> waiting;
+  waiting.swap(link.waiting);
+  for (const SlotRef& ref : waiting) {
+    Session* session = sessions_->find(ref);
+    if (session == nullptr) continue;
+    session->waitsInQueue = false;
+    pump(*session);
+    session->resumeReading();
+  }
+}
+
+std::vector<SlotRef> UpstreamLinks::takeBack(StreamId stream) {
+  std::vector<SlotRef> refs;
+  sessions_->forEach([&](Session& session) {
+    if (session.inFlightOn() != stream) return;
+    session.takenBack(stream);
+    refs.push_back(session.ref());
+  });
+  return refs;
+}
+
+void UpstreamLinks::clearWaiting(Link& link) {
+  for (const SlotRef& ref : link.waiting)
+    if (Session* session = sessions_->find(ref)) session->waitsInQueue = false;
+  link.waiting.clear();
+}
+
+void UpstreamLinks::onEnded(uint32_t upstream, const StreamEvent& event) {
+  Link& link = links_[upstream];
+  Millis lived = monotonicMillis() - link.since;
+  if (link.state == State::kDraining) {
+    link.stream = 0;
+    if (!link.moved) moveSessions(upstream);
+    enter(upstream, State::kNone);
+    return ended_(upstream, link.generation);
+  }
+  if (event.orderly) {
+    spdlog::debug("upstream {} has ended its stream; it is opened again", name(upstream));
+    if (link.state == State::kConnecting || lived < kShortLifeMs)
+      backOff(upstream, kShortLifeDelayMs);
+    else
+      connect(upstream);
+    // Its sessions stay: what they have in the journal goes over the next stream.
+    sessions_->forEach([&](Session& session) {
+      if (session.upstream() == upstream) pump(session);
+    });
+    return;
+  }
+  ++link.failures;
+  spdlog::warn("the stream to upstream {} broke: {}", name(upstream), event.detail);
+  table_->upstream(upstream).streamFailures[self_.row].store(link.failures, kRelaxed);
+  table_->worker(self_.row).streamFailures.fetch_add(1, kRelaxed);
+  backOff(upstream, std::min(kLastRetryMs, kFirstRetryMs << std::min(link.failures - 1, 6u)));
+  moveSessions(upstream);
+}
+
+void UpstreamLinks::tick(Millis now) {
+  sync();
+  const TableHeader& header = table_->header();
+  for (uint32_t upstream = 0; upstream < links_.size(); ++upstream) {
+    Link& link = links_[upstream];
+    if (link.state == State::kBackoff && now >= link.retryAt) {
+      connect(upstream);
+    } else if (link.state == State::kDraining) {
+      if (!link.moved && now - link.since >= header.barrierTimeoutMs.load(kRelaxed)) {
+        spdlog::warn("upstream {} still reads after barrier_timeout: its sessions move anyway",
+                     name(upstream));
+        link.moved = true;
+        moveSessions(upstream);
+      }
+      if (now - link.since >= header.drainMaxMs.load(kRelaxed)) port_->cancel(link.stream);
+    }
+  }
+}
+
+}  // namespace ppx

@@ -1,0 +1,88 @@
+// This forwarder's streams to upstreams, one each, and which session's input goes where. The Asio thread.
+//
+//              ready       opened   ended OK     ended badly   not ready    deleted     due
+//  none        connecting  -        -            -             -            report      -
+//  connecting  -           open     backoff      backoff *     none *       draining    -
+//  open        -           -        connecting+  backoff *     none *       draining    -
+//  backoff     -           -        -            -             none *       report      connecting
+//  draining    -           -        none *       none *        -            -           move / cancel
+//
+//  *: its sessions move to other upstreams. +: backoff when it did not even last a second.
+//  draining: half-closed; its sessions wait until the upstream has ended the stream, which proves that it has
+//  read everything; after barrier_timeout they move anyway, after drain_max the stream is cancelled. report:
+//  streams[row] says none, and the supervisor hears of it.
+#pragma once
+
+#include <functional>
+#include <unordered_map>
+#include <vector>
+
+#include "forwarder/session_set.h"
+#include "forwarder/stream_port.h"
+#include "forwarder/upstream_rotation.h"
+
+namespace ppx {
+
+class UpstreamLinks {
+ public:
+  // `ended(upstream, generation)`: no stream to that draining upstream any more.
+  UpstreamLinks(const Table& table, const WorkerId& self, StreamPort& port, SessionSet& sessions,
+                std::function<void(uint32_t, uint32_t)> ended);
+
+  void sync();     // looks at the table again if an upstream changed
+  void collect();  // takes the events of the streams
+  void tick(Millis now);
+  void assign(Session& session);  // chooses an upstream for a session that has none
+  void pump(Session& session);    // passes on what waits, one payload at a time
+  void kick();                    // end of the turn: what was submitted starts to travel
+  uint32_t inputAllowance(const Session& session);
+
+ private:
+  enum class State : uint8_t { kNone, kConnecting, kOpen, kBackoff, kDraining };
+  struct Link {
+    State state = State::kNone;
+    bool kickDue = false;
+    bool moved = false;  // draining: its sessions have moved
+    uint32_t generation = 0;
+    uint32_t failures = 0;  // in a row
+    StreamId stream = 0;
+    uint64_t queuedBytes = 0;
+    Millis since = 0;  // in this state
+    Millis retryAt = 0;
+    std::vector<SlotRef> waiting;  // sessions with input while it is behind
+  };
+
+  void syncOne(uint32_t upstream);
+  void connect(uint32_t upstream);
+  void drain(uint32_t upstream);
+  void drop(uint32_t upstream);
+  void backOff(uint32_t upstream, Millis delay);
+  void enter(uint32_t upstream, State state);
+  bool usable(uint32_t upstream);
+  Link* linkFor(Session& session, uint32_t& upstream);
+  void onOpened(uint32_t upstream);
+  void onWritten(uint32_t upstream, const StreamEvent& event);
+  void onEnded(uint32_t upstream, const StreamEvent& event);
+  std::vector<SlotRef> takeBack(StreamId stream);
+  void moveSessions(uint32_t upstream);
+  void assignWaiting();
+  void wakeWaiting(Link& link);
+  void clearWaiting(Link& link);
+  std::string name(uint32_t upstream) const;
+
+  const Table* table_;
+  WorkerId self_;
+  StreamPort* port_;
+  SessionSet* sessions_;
+  std::function<void(uint32_t, uint32_t)> ended_;
+  UpstreamRotation rotation_;
+  std::vector<Link> links_;  // by upstream slot
+  std::unordered_map<StreamId, uint32_t> byStream_;
+  std::vector<uint32_t> kicks_;
+  std::vector<StreamEvent> events_;
+  std::vector<iovec> pieces_;
+  uint64_t epoch_ = ~0ull;
+  uint64_t budget_;  // bytes queued for one stream before it counts as behind
+};
+
+}  // namespace ppx
