@@ -14,6 +14,7 @@ namespace {
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr Millis kTickMs = 100;
+constexpr uint32_t kTicksPerLook = 10;
 constexpr Millis kSweepMs = 1000;
 constexpr Millis kAuditMs = 60'000;
 constexpr Millis kLeaveBeforeDeadlineMs = 200;
@@ -47,6 +48,7 @@ struct Forwarder::Serving {
   UpstreamLinks links;
   Takeover takeover;
   std::vector<SlotRef> waitForSegments;
+  uint32_t turn = 0;  // of the tick
   Millis sweepAt = 0;
   Millis auditAt = 0;
   Millis leaveAt = 0;
@@ -262,7 +264,9 @@ void Forwarder::tick() {
   s.table.dirtySet(identity_.id.row).repair();
   answerDoorbell();
   s.links.tick(now);
-  s.sessions.forEach([now](Session& session) { session.onTick(now); });
+  uint32_t turn = ++s.turn;
+  s.sessions.forEach(
+      [&](Session& session) { session.onTick(now, (session.ref().slot + turn) % kTicksPerLook == 0); });
   std::vector<SlotRef> waiting;
   waiting.swap(s.waitForSegments);
   for (const SlotRef& ref : waiting)

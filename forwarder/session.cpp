@@ -1,5 +1,6 @@
 #include "forwarder/session.h"
 
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -21,6 +22,7 @@ constexpr int kReadsPerTurn = 4;
 Session::Session(SessionHost& host, boost::asio::io_context& io, SlotRef ref, UniqueFd socket)
     : host_(host), socket_(io.get_executor(), socket.release()), ref_(ref), lastActivity_(monotonicMillis()) {
   outbox_.attach(host.table(), ref);
+  inputEnded_ = (flags() & kSessionInputEnded) != 0;
 }
 
 SessionSlot& Session::slot() const {
@@ -121,6 +123,7 @@ void Session::readInput() {
 
 void Session::onInputEnd() {
   setFlag(kSessionInputEnded);
+  inputEnded_ = true;
   lastActivity_ = monotonicMillis();
 }
 
@@ -132,10 +135,19 @@ void Session::onWritable() {
 
 void Session::onHangUp() {
   watching_ = false;
+  if (!hungUp()) {
+    watching_ = pollsHangUp_ = true;
+    return;
+  }
   int error = 0;
   socklen_t size = sizeof(error);
   ::getsockopt(descriptor(), SOL_SOCKET, SO_ERROR, &error, &size);
   socketFailed(error == 0 ? ECONNRESET : error);
+}
+
+bool Session::hungUp() {
+  pollfd state{descriptor(), 0, 0};
+  return ::poll(&state, 1, 0) > 0 && (state.revents & (POLLERR | POLLHUP)) != 0;
 }
 
 void Session::onNews() {

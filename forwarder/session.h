@@ -51,8 +51,9 @@ class Session {
   void start();
   // The slot has news: mail, or somebody asks for the end.
   void onNews();
-  // Deadlines: idle, half-close, grace, linger. Called a few times a second.
-  void onTick(Millis now);
+  // Deadlines: idle, half-close, grace, linger. Called a few times a second; `all` about once: a session that
+  // has no deadline but the idle one then looks at it, so that thousands of idle ones cost little.
+  void onTick(Millis now, bool all);
   // Room in the upstream or in the journal again.
   void resumeReading();
   void onDropped();
@@ -84,7 +85,7 @@ class Session {
   int descriptor() { return socket_.native_handle(); }
   InputWindow& input() { return input_; }
   MailOutbox& outbox() { return outbox_; }
-  bool inputEnded() const { return (flags() & kSessionInputEnded) != 0; }
+  bool inputEnded() const { return inputEnded_; }
   bool waitsInQueue = false;  // mark of the queue of the host that it waits in
 
  private:
@@ -95,6 +96,7 @@ class Session {
   void onReadable();
   void onWritable();
   void onHangUp();
+  bool hungUp();
   void readInput();
   void discardInput();
   void onInputEnd();
@@ -122,6 +124,9 @@ class Session {
   bool writing_ : 1 = false;
   bool watching_ : 1 = false;
   bool inFull_ : 1 = false;
+  bool inputEnded_ : 1 = false;  // as the slot's flag
+  bool pollsHangUp_ : 1 =
+      false;  // urgent data would wake a wait for hang-ups all the time: the tick looks instead
   Millis waitingSince_ = 0;  // without an upstream since; 0: it has one
   Millis slowSince_ = 0;     // backlog above the soft bound since
   Millis endingSince_ = 0;   // this phase of the end began, or made progress

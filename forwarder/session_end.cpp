@@ -131,14 +131,16 @@ void Session::onDropped() {
   host_.gone(*this);
 }
 
-void Session::onTick(Millis now) {
-  if (phase_ == SessionPhase::kOpen)
-    tickOpen(now);
-  else if (phase_ < SessionPhase::kDropping)
+void Session::onTick(Millis now, bool all) {
+  if (phase_ == SessionPhase::kOpen) {
+    if (all || slowSince_ != 0 || waitingSince_ != 0 || inputEnded_ || pollsHangUp_) tickOpen(now);
+  } else if (phase_ < SessionPhase::kDropping) {
     tickEnding(now);
+  }
 }
 
 void Session::tickOpen(Millis now) {
+  if (pollsHangUp_ && hungUp()) return onHangUp();
   const ListenerRow& limits = settings();
   uint32_t idle = limits.idleTimeoutMs.load(kRelaxed);
   uint32_t noUpstream = limits.noUpstreamTimeoutMs.load(kRelaxed);

@@ -147,8 +147,10 @@ void UpstreamLinks::assign(Session& session) {
   const SessionSlot& slot = session.slot();
   uint32_t pool = slot.pool.load(kRelaxed);
   if (session.settings().routeByMessage.load(kRelaxed) != 0) {
-    session.setWaitingSince(
-        rotation_.any(pool) ? 0 : std::max<Millis>(session.waitingSince(), monotonicMillis()));
+    if (rotation_.any(pool))
+      session.setWaitingSince(0);
+    else if (session.waitingSince() == 0)
+      session.setWaitingSince(monotonicMillis());
   } else {
     std::optional<uint32_t> upstream = rotation_.next(pool, [this](uint32_t u) { return usable(u); });
     if (!upstream) {
@@ -281,6 +283,11 @@ void UpstreamLinks::onOpened(uint32_t upstream) {
   enter(upstream, State::kOpen);
   link.failures = 0;
   table_->upstream(upstream).streamFailures[self_.row].store(0, kRelaxed);
+  sessions_->forEach([&](Session& session) {
+    if (session.upstream() != upstream) return;
+    pump(session);
+    session.resumeReading();
+  });
   assignWaiting();
 }
 
@@ -341,11 +348,7 @@ void UpstreamLinks::onEnded(uint32_t upstream, const StreamEvent& event) {
       backOff(upstream, kShortLifeDelayMs);
     else
       connect(upstream);
-    // Its sessions stay: what they have in the journal goes over the next stream.
-    sessions_->forEach([&](Session& session) {
-      if (session.upstream() == upstream) pump(session);
-    });
-    return;
+    return;  // its sessions stay: what they have in the journal goes over the next stream
   }
   ++link.failures;
   spdlog::warn("the stream to upstream {} broke: {}", name(upstream), event.detail);
