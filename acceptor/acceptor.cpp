@@ -178,8 +178,8 @@ Acceptor::Turn Acceptor::onAcceptError(Listener& listener, const Error& error) {
   }
   figures_.acceptPauses.fetch_add(1, kRelaxed);
   if (auto count = resourceLog_.due()) spdlog::warn("accepting pauses ({} times): {}", count, error.text);
+  // Not until the doorbell: acceptors that all fail would wake each other with the slots that they give back.
   pause(kResources);
-  admission_.askForSlot();  // a session's end may give back what we lack
   resourceTimer_.expires_after(resourceDelay_);
   resourceDelay_ = std::min(resourceDelay_ * 2, kLastResourcePause);
   resourceTimer_.async_wait([this](const boost::system::error_code& stopped) {
@@ -269,8 +269,8 @@ void Acceptor::onPutDone(std::span<const custody::Record> records) {
     if (refusePending({record.slot, record.generation})) continue;
     if (record.slot < table_.sizes().sessionSlots &&
         sessions_.requestClose({record.slot, record.generation}, CloseReason::kRefused)) {
-      figures_.refused.fetch_add(1, kRelaxed);  // its forwarder counts the close reason
       doorbells_.ringSlot(table_, record.slot);
+      figures_.refused.fetch_add(1, kRelaxed);  // its forwarder counts the close reason
     }
   }
   if (failed == 0) return;
@@ -295,8 +295,7 @@ void Acceptor::waitForDoorbell() {
                        [this](const boost::system::error_code& error) {
                          if (error) return;
                          doorbells_.answered(table_, self_.row);
-                         resourceTimer_.cancel();
-                         resume(kFull | kResources);
+                         resume(kFull);
                          waitForDoorbell();
                        });
 }

@@ -5,7 +5,7 @@
 //   custody           the custodian's channel is up and takes puts
 //   forwarders        a ready forwarder has room
 //   full              a slot is released: our doorbell rings
-//   resources         a back-off, or our doorbell rings (no descriptors or memory at accept)
+//   resources         a back-off (no descriptors or memory at accept)
 //   pending           all that was accepted is handed off
 //   stopping          never
 #pragma once
