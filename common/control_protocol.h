@@ -1,20 +1,20 @@
 // The contract between the supervisor and its workers, whole. SEQPACKET on <runtime>/control.sock.
 //
 //   worker                            supervisor
-//     | -- Hello (+ memfd if it has) --> |   first start, and adoption after a supervisor's death: the same
-//     path | <-- Welcome (+ memfd, bells) --- |   or Reject (an unknown incarnation, another version): the
-//     worker exits | <-- Listeners (+ sockets) ------ |   acceptors only; the whole list each time it changes
+//     | -- Hello (+ memfd if it has) --> |   first start, and adoption after a supervisor's death: the same path
+//     | <-- Welcome (+ memfd, bells) --- |   or Reject (an unknown incarnation, another version): the worker exits
+//     | <-- Listeners (+ sockets) ------ |   acceptors only; the whole list each time it changes
 //     | -- Ready ----------------------> |   it serves; announced, never assumed
 //     | -- UpstreamChanged ------------> |   prober: health; forwarder: a stream of a draining upstream ended
-//     | <-- PeersChanged --------------- |   a forwarder or the custodian became ready or went: look at
-//     worker rows | <-- WorkerDied ----------------- |   fenced: its pidfd says dead | <-- Stop
-//     ----------------------- |   forwarder: end sessions; others: leave | -- Stopping, then closes ------> |
+//     | <-- PeersChanged --------------- |   a forwarder or the custodian became ready or went: look at worker rows
+//     | <-- WorkerDied ----------------- |   fenced: its pidfd says dead
+//     | <-- Stop ----------------------- |   forwarder: end sessions; others: leave
+//     | -- Stopping, then closes ------> |
 //
-// The worker redials for ever when the channel breaks, and serves on meanwhile. The supervisor opens a pidfd
-// (of the peer's SO_PEERCRED pid) before it trusts a Hello. Heartbeats go through the worker's row in the
-// table. Each message is one struct, which starts with the header; a message of another size, type or version
-// is a broken peer: its channel is closed. The arguments of a worker: --runtime-dir DIR --row N --incarnation
-// N.
+// The worker redials for ever when the channel breaks, and serves on meanwhile. The supervisor opens a pidfd (of the
+// peer's SO_PEERCRED pid) before it trusts a Hello. Heartbeats go through the worker's row in the table.
+// Each message is one struct, which starts with the header; a message of another size, type or version is a broken
+// peer: its channel is closed. The arguments of a worker: --runtime-dir DIR --row N --incarnation N.
 #pragma once
 
 #include <cstdint>

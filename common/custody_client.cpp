@@ -164,8 +164,6 @@ void CustodyClient::State::receive() {
   for (int i = 0; i < kMessagesATurn; ++i) {
     auto message = receiveMessage(channel.native_handle(), incoming.buffer());
     if (!message) {
-      // A dead peer that had not read all: the error comes once, then what it sent, then its end.
-      if (message.error().code == ECONNRESET) continue;
       if (message.error().code == EAGAIN) return waitReadable();
       return broken();
     }

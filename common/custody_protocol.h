@@ -1,21 +1,22 @@
-// The custodian's protocol, frozen: SEQPACKET on <runtime>/custody.sock. The custodian holds a second copy of
-// every descriptor that must outlive its user, keyed by {kind, slot, generation}.
+// The custodian's protocol, frozen: SEQPACKET on <runtime>/custody.sock. The custodian holds a second copy of every
+// descriptor that must outlive its user, keyed by {kind, slot, generation}.
 //
 //   any worker                              custodian
 //     | -- Hello ----------------------------> |  who I am: row and incarnation
-//     | -- Put  [records] + a descriptor each > |  acceptor (sessions), supervisor (memfd, listeners,
-//     doorbells) | <- PutDone [records, no uuid needed] -- |  they are held (or flagged: not held, at the
-//     descriptor limit) | -- Drop [records] --------------------> | | <- DropDone [records] -----------------
-//     |  its copies are closed; also when it never had them | -- Fetch [records], after {row, inc} -> |
-//     answered only after the channel of that worker was read to its end | <- Give [records] + descriptors
-//     ------- |  those that it has | <- Missing [records] ------------------ |  those that it has not | --
-//     List ------------------------------> | | <- Listed [records] ..., ListEnd ------ |  all that it holds
+//     | -- Put  [records] + a descriptor each > |  acceptor (sessions), supervisor (memfd, listeners, doorbells)
+//     | <- PutDone [records, no uuid needed] -- |  they are held (or flagged: not held, at the descriptor limit)
+//     | -- Drop [records] --------------------> |
+//     | <- DropDone [records] ----------------- |  its copies are closed; also when it never had them
+//     | -- Fetch [records], after {row, inc} -> |  answered only after the channel of that worker was read to its end
+//     | <- Give [records] + descriptors ------- |  those that it has
+//     | <- Missing [records] ------------------ |  those that it has not
+//     | -- List ------------------------------> |
+//     | <- Listed [records] ..., ListEnd ------ |  all that it holds
 //
-// A Drop may overtake the Put of the same session (they come by different channels): the custodian remembers
-// per slot the newest dropped generation and closes what comes for it later. A Put for an older generation
-// than it holds is closed; a newer one replaces. Each message: Head, then `count` Records, at most
-// kMaxRecords. Unacknowledged descriptors count against a limit of the kernel: a sender has at most
-// kMaxUnacknowledged of them on the way.
+// A Drop may overtake the Put of the same session (they come by different channels): the custodian remembers per slot
+// the newest dropped generation and closes what comes for it later. A Put for an older generation than it holds is
+// closed; a newer one replaces. Each message: Head, then `count` Records, at most kMaxRecords. Unacknowledged
+// descriptors count against a limit of the kernel: a sender has at most kMaxUnacknowledged of them on the way.
 #pragma once
 
 #include <cstdint>

@@ -1,13 +1,11 @@
 // From acceptor to forwarder: SEQPACKET on <runtime>/forwarder-<row>.sock, which the forwarder listens on.
 //
 //   acceptor                                  forwarder
-//     | -- Handoff [records] + a socket each --> |   slots are HANDOFF(row) already; the forwarder owns()
-//     each | <- HandoffDone {count} ----------------- |   so many descriptors were received (or were lost,
-//     see below)
+//     | -- Handoff [records] + a socket each --> |   slots are HANDOFF(row) already; the forwarder owns() each
+//     | <- HandoffDone {count} ----------------- |   so many descriptors were received (or were lost, see below)
 //
-// If either dies, the slot stays HANDOFF(row) and the custodian has the descriptor: whoever becomes the
-// forwarder of that row fetches it. So does a forwarder that received fewer descriptors than records
-// (MSG_CTRUNC).
+// If either dies, the slot stays HANDOFF(row) and the custodian has the descriptor: whoever becomes the forwarder of
+// that row fetches it. So does a forwarder that received fewer descriptors than records (MSG_CTRUNC).
 #pragma once
 
 #include <cstdint>

@@ -125,9 +125,11 @@ Result<ReceivedMessage> receiveMessage(int socket, std::span<std::byte> buffer) 
   header.msg_control = control.data();
   header.msg_controllen = control.size();
   ssize_t got = 0;
+  // A peer that died with unread messages of ours: the kernel says ECONNRESET once, then gives all that the peer had
+  // sent, then its end. CustodianProcess.ReadsToTheEndBehindAReset pins it.
   do {
     got = ::recvmsg(socket, &header, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-  } while (got < 0 && errno == EINTR);
+  } while (got < 0 && (errno == EINTR || errno == ECONNRESET));
   if (got < 0) return systemError("recvmsg");
   ReceivedMessage message;
   message.bytes = static_cast<size_t>(got);

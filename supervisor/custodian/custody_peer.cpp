@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "common/failpoint.h"
 #include "common/log.h"
 #include "common/seqpacket.h"
 
@@ -63,8 +64,6 @@ void CustodyPeer::receive() {
     auto message = receiveMessage(channel_.native_handle(), incoming_.buffer());
     if (!message) {
       const int code = message.error().code;
-      // A dead peer that had not read all: the error comes once, then all that it sent, then its end.
-      if (code == ECONNRESET) continue;
       if (code == EAGAIN) break;
       end(message.error().text.c_str());
     } else if (message->bytes == 0) {
@@ -113,12 +112,14 @@ bool CustodyPeer::onPut(std::vector<UniqueFd> descriptors, bool lost) {
     const bool kept = i < descriptors.size() && store_.put(records[i], std::move(descriptors[i]));
     records[i].failed = kept ? 0 : 1;
   }
+  failpoint("custodian.put");
   answer(Type::kPutDone);
   return true;
 }
 
 void CustodyPeer::onDrop() {
   for (const Record& record : incoming_.list()) store_.drop(record);
+  failpoint("custodian.dropped");
   answer(Type::kDropDone);
 }
 
@@ -131,6 +132,7 @@ bool CustodyPeer::onFetch() {
 }
 
 void CustodyPeer::answerFetch(std::vector<Record> records) {
+  failpoint("custodian.fetch");
   --openFetches_;
   answers_.push_back({Type::kGive, std::move(records)});
   flush();

@@ -11,6 +11,7 @@
 
 #include "common/custody_message.h"
 #include "common/seqpacket.h"
+#include "tests/custody/fake_gateway.h"
 #include "tests/custody/support.h"
 
 namespace ppx {
@@ -68,7 +69,7 @@ class Peer {
     Received received;
     while (await(POLLIN)) {
       auto message = receiveMessage(socket_.get(), received.message.buffer());
-      if (!message && (message.error().code == EAGAIN || message.error().code == ECONNRESET)) continue;
+      if (!message && message.error().code == EAGAIN) continue;
       if (!message || message->bytes == 0) return std::nullopt;
       EXPECT_TRUE(received.message.wellFormed(message->bytes));
       received.descriptors = std::move(message->descriptors);
@@ -382,6 +383,31 @@ TEST_F(CustodianProcess, APeerThatDoesNotReadDelaysNobody) {
     ASSERT_TRUE(done);
     ASSERT_EQ(done->message.head.type, Type::kDropDone);
   }
+}
+
+TEST_F(CustodianProcess, IsAWorkerThatOutlivesItsSupervisorAndLeavesWhenTold) {
+  boost::asio::io_context io;
+  auto supervisor = std::make_unique<test::FakeSupervisor>(io, dir.path(), 100);
+  start();
+  ASSERT_TRUE(test::runUntil(io, [&] { return supervisor->ready(); }));
+  Peer peer(dir.path(), kAcceptor);
+  Record records[] = {sessionRecord(1, 1), sessionRecord(2, 1)};
+  UniqueFd one = marked(1);
+  int sockets[] = {one.get(), one.get()};
+  ASSERT_TRUE(peer.ask(Message(Type::kPut, records), sockets));
+  auto& held = supervisor->table().worker(kCustodianRow).sessions;
+  EXPECT_TRUE(test::runUntil(io, [&] { return held == 2; }));
+
+  supervisor.reset();
+  EXPECT_EQ(custodian.wait(std::chrono::milliseconds(100)), -1);
+  ASSERT_TRUE(peer.ask(Message(Type::kDrop, std::span(records, 1))));
+  supervisor = std::make_unique<test::FakeSupervisor>(io, dir.path(), 100);
+  ASSERT_TRUE(test::runUntil(io, [&] { return supervisor->helloReady(); }));
+  EXPECT_EQ(fetch(peer, records).message.head.count, 1);
+  supervisor->stop(1000);
+  ASSERT_TRUE(test::runUntil(io, [&] { return supervisor->stopping(); }));
+  int status = custodian.wait(std::chrono::seconds(5));
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
 TEST_F(CustodianProcess, HoldsFifteenThousandInLittleMemory) {

@@ -1,6 +1,7 @@
 #include "common/custody_client.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <boost/asio/post.hpp>
 #include <map>
@@ -148,6 +149,28 @@ TEST_F(CustodyClients, TellsWhenThereIsRoomAgain) {
   ASSERT_TRUE(runUntil(io, [&] { return drained == 1; }));
   EXPECT_TRUE(client.canPut(1));
   ASSERT_TRUE(runUntil(io, [&] { return putDone >= slot - 1; }));
+}
+
+// The process may open 20 more: what the kernel drops of each answer is asked for again.
+TEST_F(CustodyClients, GetsAllInTheEndAtItsOwnDescriptorLimit) {
+  startCustodian();
+  client.start();
+  for (uint32_t slot = 0; slot < 100; ++slot) put(slot);
+  ASSERT_TRUE(runUntil(io, [&] { return putDone == 100; }));
+  std::vector<Record> wanted;
+  for (uint32_t slot = 0; slot < 100; ++slot) wanted.push_back(sessionRecord(slot, 1));
+  rlimit before{};
+  ::getrlimit(RLIMIT_NOFILE, &before);
+  UniqueFd next(::dup(0));
+  rlimit tight = before;
+  tight.rlim_cur = static_cast<rlim_t>(next.get()) + 20;
+  ::setrlimit(RLIMIT_NOFILE, &tight);
+  client.fetch(wanted, {});
+  bool all = runUntil(io, [&] { return given.size() == 100; });
+  ::setrlimit(RLIMIT_NOFILE, &before);
+  ASSERT_TRUE(all) << given.size();
+  for (const auto& [slot, mark] : given) EXPECT_EQ(slot, mark);
+  EXPECT_TRUE(missing.empty());
 }
 
 TEST_F(CustodyClients, CallsNobodyAfterStop) {

@@ -93,6 +93,9 @@ void FakeSupervisor::receive() {
     control::Header header{.type = control::Type::kHello};
     std::memcpy(&header, buffer.data(), sizeof(header));
     if (header.type == control::Type::kHello) {
+      control::Hello hello;
+      std::memcpy(&hello, buffer.data(), sizeof(hello));
+      helloReady_ = hello.ready != 0 && hello.hasTable != 0;
       std::vector<int> descriptors{table_->memfd()};
       for (int bell : doorbells_->all()) descriptors.push_back(bell);
       send(control::Welcome{}, descriptors);
@@ -154,7 +157,6 @@ void FakeForwarder::receive(const Channel& channel) {
   } in;
   for (;;) {
     auto message = receiveMessage(channel->native_handle(), std::as_writable_bytes(std::span(&in, 1)));
-    if (!message && message.error().code == ECONNRESET) continue;
     if (!message && message.error().code == EAGAIN) break;
     if (!message || message->bytes == 0) return;
     ++messages;

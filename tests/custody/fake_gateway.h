@@ -26,6 +26,7 @@ class FakeSupervisor {
   Doorbells& doorbells() { return *doorbells_; }
   uint16_t port() const { return port_; }
   bool ready() const { return ready_; }
+  bool helloReady() const { return helloReady_; }  // its hello said that it serves already
   bool stopping() const { return stopping_; }
   void setForwarderReady(uint8_t row, bool ready);  // and says so
   void stop(uint32_t deadlineMs);
@@ -44,6 +45,7 @@ class FakeSupervisor {
   boost::asio::posix::stream_descriptor control_;
   boost::asio::posix::stream_descriptor channel_;
   bool ready_ = false;
+  bool helloReady_ = false;
   bool stopping_ = false;
 };
 
