@@ -73,6 +73,22 @@ void Doorbells::slotReleased(const Table& table) const {
     if ((rows >> i & 1) != 0) ring(static_cast<uint8_t>(kFirstAcceptorRow + i));
 }
 
+void Doorbells::workerDied(const Table& table) const {
+  uint32_t high = table.header().sessionHighWater.load();
+  for (uint32_t slot = 0; slot < high; ++slot) {
+    SlotWord word = SlotWord::decode(table.session(slot).word.load());
+    if (word.state >= SlotState::kHandoff && word.worker < kMaxForwarders)
+      table.dirtySet(word.worker).set(slot);
+  }
+  // Rung whatever doorbellRung says: it is 1 for ever if the dead one had set it and not rung yet.
+  for (uint8_t row = 0; row < kMaxForwarders; ++row) {
+    table.dirtySet(row).repair();
+    ring(row);
+  }
+  table.header().acceptorsWaiting.store(0);
+  for (uint8_t i = 0; i < kMaxAcceptors; ++i) ring(static_cast<uint8_t>(kFirstAcceptorRow + i));
+}
+
 void Doorbells::ringAll() const {
   for (uint8_t row = 0; row < kMaxForwarders; ++row) ring(row);
   ring(kProberRow);

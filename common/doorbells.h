@@ -28,6 +28,10 @@ class Doorbells {
   void answered(const Table& table, uint8_t row) const;
   // After a slot was released: wakes acceptors that wait for one.
   void slotReleased(const Table& table) const;
+  // After a worker was fenced: whatever it was about to ring. It may have died between a push and the mark,
+  // the mark and its summary, the mark and the bell, a release and its bell. Marks every session for its
+  // owner and wakes all forwarders and acceptors. The supervisor calls it, once a death.
+  void workerDied(const Table& table) const;
   // After a change of upstreams or settings: wakes all forwarders and the prober.
   void ringAll() const;
 

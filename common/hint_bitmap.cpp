@@ -14,7 +14,7 @@ std::optional<uint32_t> HintBitmap::take(uint32_t start, uint32_t limit) {
   uint64_t wanted =
       ~0ull << start % 64;  // of the first word only the part from `start` on; its rest comes last
   for (uint32_t turn = 0; turn <= wordCount; ++turn) {
-    uint64_t bits = words_[word].load(std::memory_order_acquire) & wanted;
+    uint64_t bits = words_[word].load() & wanted;
     while (bits != 0) {
       uint32_t index = word * 64 + static_cast<uint32_t>(std::countr_zero(bits));
       if (index >= limit) break;
@@ -46,17 +46,17 @@ void DirtySet::set(uint32_t index) {
 size_t DirtySet::drain(std::span<uint32_t> out) {
   size_t count = 0;
   for (uint32_t i = 0; i < summaryWords_; ++i) {
-    uint64_t marked = summary_[i].load(std::memory_order_relaxed) == 0 ? 0 : summary_[i].exchange(0);
-    while (marked != 0) {
+    uint64_t marked = summary_[i].load() == 0 ? 0 : summary_[i].exchange(0);
+    for (; marked != 0; marked &= marked - 1) {
       uint32_t word = i * 64 + static_cast<uint32_t>(std::countr_zero(marked));
-      if (out.size() - count < 64) {
-        summary_[i].fetch_or(marked);  // what does not fit stays set
-        return count;
-      }
-      marked &= marked - 1;
-      uint64_t bits = words_[word].exchange(0);
-      for (; bits != 0; bits &= bits - 1)
+      uint64_t bits = count < out.size() ? words_[word].exchange(0) : 0;
+      for (; bits != 0 && count < out.size(); bits &= bits - 1)
         out[count++] = word * 64 + static_cast<uint32_t>(std::countr_zero(bits));
+      if (count < out.size()) continue;
+      // What does not fit stays set; a mark too many does no harm.
+      words_[word].fetch_or(bits);
+      summary_[i].fetch_or(marked);
+      return count;
     }
   }
   return count;

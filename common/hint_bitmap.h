@@ -18,7 +18,8 @@ class HintBitmap {
   static constexpr size_t bytesFor(uint32_t size) { return (static_cast<size_t>(size) + 63) / 64 * 8; }
 
   uint32_t size() const { return size_; }
-  void set(uint32_t index) { words_[index / 64].fetch_or(1ull << index % 64, std::memory_order_acq_rel); }
+  // In the one total order with whoever says that it waits and looks once more (Doorbells::slotReleased).
+  void set(uint32_t index) { words_[index / 64].fetch_or(1ull << index % 64); }
   void clear(uint32_t index) {
     words_[index / 64].fetch_and(~(1ull << index % 64), std::memory_order_acq_rel);
   }
@@ -44,6 +45,7 @@ class DirtySet {
   }
 
   void set(uint32_t index);
+  bool test(uint32_t index) const { return (words_[index / 64].load() >> index % 64 & 1) != 0; }
   // Takes up to out.size() of the set bits; returns how many. What does not fit stays set.
   size_t drain(std::span<uint32_t> out);
   // The summary again from the bits: a setter may have been killed between the two.

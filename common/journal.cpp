@@ -66,14 +66,28 @@ void Journal::forEachUsed(const std::function<void(uint32_t, const SegmentWord&)
   }
 }
 
+std::unordered_map<uint32_t, std::vector<uint32_t>> Journal::outSegmentsOf(
+    const std::function<bool(uint32_t)>& wanted) const {
+  std::unordered_map<uint32_t, std::vector<uint32_t>> found;
+  for (uint32_t segment = table_->sizes().inSegments; segment < table_->segmentCount(); ++segment) {
+    SegmentWord w = word(segment);
+    if (w.kind != SegmentKind::kFree && wanted(w.slot)) found[w.slot].push_back(segment);
+  }
+  return found;
+}
+
+bool Journal::isPusherAlive(const SegmentWord& mail) const {
+  uint8_t row = static_cast<uint8_t>(mail.detail >> 10);
+  uint64_t incarnation = table_->worker(row).incarnation.load();
+  return incarnation != 0 && pusherTag(row, static_cast<uint32_t>(incarnation)) == mail.detail;
+}
+
 bool Journal::isGarbage(const SegmentWord& w) const {
   if (w.slot >= table_->sizes().sessionSlots) return true;
   bool stale = sessions_.word(w.slot).generation != w.generation;
   if (w.kind != SegmentKind::kMail || !stale) return stale;
   // Nobody reaches it, but its pusher may still be writing: only when the pusher is gone from its row.
-  uint8_t row = static_cast<uint8_t>(w.detail >> 10);
-  uint32_t incarnation = static_cast<uint32_t>(table_->worker(row).incarnation.load());
-  return pusherTag(row, incarnation) != w.detail;
+  return !isPusherAlive(w);
 }
 
 uint32_t Journal::audit() {

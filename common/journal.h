@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <unordered_map>
 #include <vector>
 
 #include "common/session_table.h"
@@ -33,6 +34,13 @@ class Journal {
 
   // All segments that sessions hold, in one pass: for taking over sessions and for audits.
   void forEachUsed(const std::function<void(uint32_t segment, const SegmentWord&)>& visit) const;
+  // The kMail and kOut segments of each slot that `wanted` names, in one pass: for
+  // MailOutbox::reclaimUnreachable.
+  std::unordered_map<uint32_t, std::vector<uint32_t>> outSegmentsOf(
+      const std::function<bool(uint32_t slot)>& wanted) const;
+  // Whether the process that claimed this kMail segment is still in its row. (Incarnations count modulo 1024
+  // here: one of a thousand dead looks alive, and its garbage waits for the next.)
+  bool isPusherAlive(const SegmentWord& mail) const;
   // Frees garbage that anybody may free (stale generations, mail of dead pushers to sessions that are gone)
   // and mends the free hints. Returns how many segments came back.
   uint32_t audit();

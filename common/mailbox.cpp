@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <unordered_set>
+#include <utility>
 #include <vector>
 
 #include "common/failpoint.h"
@@ -216,7 +218,8 @@ void MailOutbox::consume(const Table& table, Journal& journal, uint64_t bytes) {
 
 void MailOutbox::setSent(const Table& table, Journal& journal, uint64_t offset) {
   uint64_t noted = table.session(ref_.slot).outSent.load(std::memory_order_relaxed);
-  if (offset > noted) consume(table, journal, offset - noted);
+  // Also when it is as noted: the predecessor may have been killed before it freed what it had noted as sent.
+  consume(table, journal, offset > noted ? offset - noted : 0);
 }
 
 void MailOutbox::freeOldest(const Table& table, Journal& journal) {
@@ -235,6 +238,28 @@ void MailOutbox::freeOldest(const Table& table, Journal& journal) {
     journal.freeOwned(segment);
     segment = next;
   }
+}
+
+uint32_t MailOutbox::reclaimUnreachable(const Table& table, Journal& journal,
+                                        std::span<const uint32_t> segments) {
+  // The pushers' deaths first, then the mailbox: what a dead one has linked is in it by now.
+  std::vector<std::pair<uint32_t, SegmentWord>> lost;
+  for (uint32_t segment : segments) {
+    SegmentWord word = journal.word(segment);
+    if (word.slot != ref_.slot || word.generation != ref_.generation) continue;
+    if (word.kind == SegmentKind::kOut || (word.kind == SegmentKind::kMail && !journal.isPusherAlive(word)))
+      lost.emplace_back(segment, word);
+  }
+  if (lost.empty()) return 0;
+  collect(table);
+  std::unordered_set<uint32_t> reachable;
+  for (uint32_t first = oldest_; first != kNoSegment; first = table.segment(first).newer.load())
+    for (uint32_t segment = first; segment != kNoSegment; segment = table.segment(segment).next.load())
+      reachable.insert(segment);
+  uint32_t back = 0;
+  for (const auto& [segment, word] : lost)
+    if (!reachable.contains(segment) && journal.free(segment, word)) ++back;
+  return back;
 }
 
 void MailOutbox::discard(const Table& table, Journal& journal) {

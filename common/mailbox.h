@@ -53,9 +53,15 @@ class MailOutbox {
   size_t gather(const Table& table, iovec* pieces, size_t limit) const;
   // `bytes` more were taken by the socket; whole messages are freed.
   void consume(const Table& table, Journal& journal, uint64_t bytes);
-  // After a take-over: the kernel says that the output up to `offset` was sent.
+  // After a take-over: the kernel says that the output up to `offset` was sent. Also finishes what a killed
+  // predecessor had begun to free; to be called once after attach() even when nothing is known.
   void setSent(const Table& table, Journal& journal, uint64_t offset);
-  // Frees everything, stamped or not; for release.
+  // After a take-over, or the death of any pusher: frees those of `segments` that are this session's and that
+  // no message reaches (half-freed by a dead predecessor, or claimed by a pusher that died before it linked
+  // them). `segments`: what Journal::outSegmentsOf() found for the slot. Stamps new messages like collect().
+  // Returns how many came back.
+  uint32_t reclaimUnreachable(const Table& table, Journal& journal, std::span<const uint32_t> segments);
+  // Frees everything, stamped or not; for release, after SessionTable::beginClosing().
   void discard(const Table& table, Journal& journal);
 
   bool empty() const { return oldest_ == kNoSegment; }

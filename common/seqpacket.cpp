@@ -23,6 +23,7 @@ struct PathAddress {
 
   static Result<PathAddress> make(const std::string& path) {
     std::filesystem::path p(path);
+    if (!p.has_parent_path()) p = "." / p;
     PathAddress out;
     out.folder.reset(::open(p.parent_path().c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
     if (!out.folder) return systemError("opening " + p.parent_path().string());

@@ -32,11 +32,14 @@ std::optional<SlotRef> SessionTable::claim(const WorkerId& self, uint32_t startH
     SlotWord current = word(*slot);
     if (current.state != SlotState::kFree) continue;  // a hint that was wrong
     SlotWord mine{SlotState::kClaimed, self.row, self.incarnation, current.generation};
-    if (!change(*slot, current, mine)) continue;
+    // Before the claim: a claimer killed in between leaves no slot above the mark, where recovery looks.
     Atomic<uint32_t>& high = table_->header().sessionHighWater;
     uint32_t seen = high.load();
     while (seen <= *slot && !high.compare_exchange_weak(seen, *slot + 1)) {
     }
+    failpoint("table.claiming");
+    if (!change(*slot, current, mine)) continue;
+    failpoint("table.claimed");
     return SlotRef{*slot, current.generation};
   }
 }
@@ -95,17 +98,25 @@ bool SessionTable::redirect(SlotRef ref, uint8_t fromRow, uint8_t toRow) {
 }
 
 bool SessionTable::beginClosing(SlotRef ref, const WorkerId& self, CloseReason reason) {
+  const SlotWord owned{SlotState::kOwned, self.row, self.incarnation, ref.generation};
+  if (word(ref.slot) != owned) return false;  // it may be another session's by now: its row is not touched
   SessionSlot& s = table_->session(ref.slot);
   s.closeReason.store(static_cast<uint32_t>(reason), std::memory_order_relaxed);
   s.closingSinceMs.store(static_cast<uint64_t>(monotonicMillis()), std::memory_order_relaxed);
-  return change(ref.slot, {SlotState::kOwned, self.row, self.incarnation, ref.generation},
-                {SlotState::kClosing, self.row, self.incarnation, ref.generation});
+  if (!change(ref.slot, owned, {SlotState::kClosing, self.row, self.incarnation, ref.generation}))
+    return false;
+  failpoint("table.closing");
+  // After the word: an owner killed in between leaves a closing slot, which its successor ends, and not an
+  // owned one that takes no mail.
+  MailOutbox::close(*table_, ref.slot);
+  return true;
 }
 
 bool SessionTable::reclaim(SlotRef ref, const WorkerId& dead, const WorkerId& self) {
   SlotWord current = word(ref.slot);
-  if (current.state == SlotState::kFree || current.generation != ref.generation ||
-      current.worker != dead.row || current.incarnation != dead.incarnation)
+  if (current.state == SlotState::kFree || current.state == SlotState::kHandoff ||
+      current.generation != ref.generation || current.worker != dead.row ||
+      current.incarnation != dead.incarnation)
     return false;
   return change(ref.slot, current, {current.state, self.row, self.incarnation, current.generation});
 }
@@ -117,6 +128,7 @@ bool SessionTable::release(SlotRef ref, const WorkerId& self) {
       (current.state != SlotState::kClaimed && current.state != SlotState::kClosing))
     return false;
   table_->addressTags()[ref.slot].store(0, std::memory_order_relaxed);
+  MailOutbox::close(*table_, ref.slot);  // a slot that was only claimed has an open one
   SlotWord next{SlotState::kFree, 0, 0, (current.generation + 1) & kGenerationMask};
   if (!change(ref.slot, current, next)) return false;
   failpoint("table.released");
@@ -141,14 +153,18 @@ std::optional<SlotRef> SessionTable::find(const Uuid& wanted) const {
 }
 
 bool SessionTable::requestClose(SlotRef ref, CloseReason reason) {
-  SlotWord current = word(ref.slot);
-  if (current.generation != ref.generation || !takesMail(current.state)) return false;
-  uint64_t none = 0;
-  uint64_t request = static_cast<uint64_t>(ref.generation) << 32 | static_cast<uint64_t>(reason) << 8 | 1;
-  Atomic<uint64_t>& word = table_->session(ref.slot).closeRequest;
-  // A request of an earlier life that came too late is in nobody's way.
-  if (word.compare_exchange_strong(none, request)) return true;
-  return none >> 32 != ref.generation && word.compare_exchange_strong(none, request);
+  const uint64_t request =
+      static_cast<uint64_t>(ref.generation) << 32 | static_cast<uint64_t>(reason) << 8 | 1;
+  Atomic<uint64_t>& standing = table_->session(ref.slot).closeRequest;
+  uint64_t seen = standing.load();
+  for (;;) {
+    // The request first, then the word: what is replaced is none or that of an earlier life, which came too
+    // late; never that of a later one.
+    SlotWord current = word(ref.slot);
+    if (current.generation != ref.generation || !takesMail(current.state)) return false;
+    if ((seen & 1) != 0 && seen >> 32 == ref.generation) return false;
+    if (standing.compare_exchange_strong(seen, request)) return true;
+  }
 }
 
 std::optional<CloseReason> SessionTable::closeRequested(SlotRef ref) const {

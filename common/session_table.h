@@ -44,9 +44,12 @@ class SessionTable {
   // OWNED(self) -> HANDOFF(forwarder): a planned move; HANDOFF(from) -> HANDOFF(forwarder): a lost handoff.
   bool move(SlotRef ref, const WorkerId& self, uint8_t forwarderRow);
   bool redirect(SlotRef ref, uint8_t fromRow, uint8_t toRow);
-  // OWNED(self) -> CLOSING(self), with its reason. The mailbox is closed first: see Mailbox::close.
+  // OWNED(self) -> CLOSING(self), with its reason; then closes the mailbox. What was pushed before can still
+  // be collected. A successor that finds CLOSING closes the mailbox again: its predecessor may not have got
+  // there.
   bool beginClosing(SlotRef ref, const WorkerId& self, CloseReason reason);
-  // The word of a dead owner (any state but FREE) to {state, self}; false: it was not `dead`'s any more.
+  // The word of a dead owner (CLAIMED, OWNED or CLOSING) to {state, self}; false: it was not `dead`'s any
+  // more. A HANDOFF belongs to the row, not to a process: redirect() it, or let the row's successor own() it.
   bool reclaim(SlotRef ref, const WorkerId& dead, const WorkerId& self);
   // CLAIMED(self) or CLOSING(self) -> FREE with the next generation. The caller has freed all its segments
   // and the custodian has dropped its descriptor. Wakes nobody: see AcceptorBell.
