@@ -26,7 +26,7 @@ class InputWindow {
 
   // One readv of up to `limit` bytes.
   Received receive(const Table& table, Journal& journal, SlotRef ref, int socket, uint32_t limit);
-  // Pieces of [from, from + limit) of what waits.
+  // Pieces of [from, from + limit), which the caller knows to have been received.
   void gather(const Table& table, uint64_t from, uint32_t limit, std::vector<iovec>& pieces) const;
   // Everything below `offset` was passed on: its segments are freed.
   void release(const Table& table, Journal& journal, uint64_t offset, uint64_t received);

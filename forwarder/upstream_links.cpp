@@ -239,7 +239,7 @@ void UpstreamLinks::kick() {
   kicks_.clear();
 }
 
-uint32_t UpstreamLinks::inputAllowance(const Session& session) {
+uint32_t UpstreamLinks::inputAllowance(const Session& session) const {
   const ListenerRow& settings = session.settings();
   uint32_t window = settings.inputWindowBytes.load(kRelaxed);
   if (settings.routeByMessage.load(kRelaxed) != 0) return session.waitingSince() == 0 ? window : 0;

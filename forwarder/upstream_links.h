@@ -35,7 +35,7 @@ class UpstreamLinks {
   void assign(Session& session);  // chooses an upstream for a session that has none
   void pump(Session& session);    // passes on what waits, one payload at a time
   void kick();                    // end of the turn: what was submitted starts to travel
-  uint32_t inputAllowance(const Session& session);
+  uint32_t inputAllowance(const Session& session) const;
 
  private:
   enum class State : uint8_t { kNone, kConnecting, kOpen, kBackoff, kDraining };
