@@ -220,6 +220,9 @@ TEST_F(AcceptorProcess, AcceptsAgainWhenThereAreDescriptors) {
 
 // 64 doorbells and the like leave room for few clients at a time.
 TEST_F(AcceptorProcess, ServesAllWithHardlyAnyDescriptors) {
+#ifdef __SANITIZE_ADDRESS__
+  GTEST_SKIP() << "UBSan opens a pipe to look at memory, and reports what it cannot look at";
+#endif
   startAll("", 75);
   acceptor.signal(SIGSTOP);
   connect(300);
