@@ -64,30 +64,48 @@ void parseEntry(std::string_view entry, Failpoint& out) {
     refuse(entry);
 }
 
-std::vector<Failpoint*>& registry() {
-  static std::vector<Failpoint*> points = [] {
-    std::vector<Failpoint*> parsed;
+using Registry = std::vector<Failpoint*>;  // each lives as long as the process
+
+void parseInto(Registry& points, std::string_view rest) {
+  while (!rest.empty()) {
+    size_t semicolon = rest.find(';');
+    std::string_view entry = rest.substr(0, semicolon);
+    rest = semicolon == std::string_view::npos ? "" : rest.substr(semicolon + 1);
+    if (entry.empty()) continue;
+    points.push_back(new Failpoint);
+    parseEntry(entry, *points.back());
+  }
+}
+
+Registry& registry() {
+  static Registry& points = *[] {
+    auto* parsed = new Registry;  // never destroyed: threads pass failpoints while the process exits
     const char* text = std::getenv("PPX_FAILPOINTS");
-    std::string_view rest = text == nullptr ? "" : text;
-    while (!rest.empty()) {
-      size_t semicolon = rest.find(';');
-      std::string_view entry = rest.substr(0, semicolon);
-      rest = semicolon == std::string_view::npos ? "" : rest.substr(semicolon + 1);
-      if (entry.empty()) continue;
-      parsed.push_back(new Failpoint);  // lives as long as the process
-      parseEntry(entry, *parsed.back());
-    }
+    parseInto(*parsed, text == nullptr ? "" : text);
     return parsed;
   }();
   return points;
 }
 
+FailpointHook hook = nullptr;
+
 }  // namespace
 
-const bool failpointsArmed = !registry().empty();
+bool failpointsArmed = !registry().empty();
+
+void armFailpoints(std::string_view text) {
+  parseInto(registry(), text);
+  failpointsArmed = !registry().empty() || hook != nullptr;
+}
+
+void setFailpointHook(FailpointHook to) {
+  hook = to;
+  failpointsArmed = !registry().empty() || hook != nullptr;
+}
 
 int failpointSlow(std::string_view name) {
   int simulated = 0;
+  if (hook != nullptr) hook(name);
   for (Failpoint* point : registry()) {
     if (point->name != name) continue;
     long pass = ++point->passes;

@@ -11,7 +11,13 @@
 
 namespace ppx {
 
-extern const bool failpointsArmed;
+extern bool failpointsArmed;
+// For tests, before other threads run: arms more, as in PPX_FAILPOINTS, in a process that was forked and not
+// executed; calls a hook at each failpoint, which may throw to give up what was begun there.
+void armFailpoints(std::string_view text);
+using FailpointHook = void (*)(std::string_view name);
+void setFailpointHook(FailpointHook hook);
+
 // Performs the action of `name` if one is due; returns the errno that is to be simulated, or 0.
 int failpointSlow(std::string_view name);
 

@@ -21,6 +21,7 @@ uint32_t Journal::claim(HintBitmap hints, uint32_t base, Atomic<uint32_t>& curso
     if (!index) return kNoSegment;
     // Stays: what was just freed is used again while it is warm.
     cursor.store(*index, std::memory_order_relaxed);
+    failpoint("journal.claiming");
     uint64_t free = 0;
     SegmentHeader& h = header(base + *index);
     if (h.word.compare_exchange_strong(free, mine.encode())) {

@@ -20,6 +20,7 @@ PushResult MailPusher::push(SlotRef ref, std::span<const iovec> pieces) {
   SegmentHeader& header = journal_->header(first);
   header.length.store(static_cast<uint32_t>(bytes), std::memory_order_relaxed);
   header.startOffset.store(kUnstamped, std::memory_order_relaxed);
+  failpoint("mailbox.filled");
   Atomic<uint64_t>& head = table_->session(ref.slot).mailHead;
   uint64_t seen = head.load();
   for (;;) {
@@ -112,6 +113,7 @@ void takeSegments(const Table& table, uint32_t segment, SlotRef ref) {
     PPX_INVARIANT(now.slot == ref.slot && now.generation == ref.generation &&
                   (now.kind == SegmentKind::kMail || now.kind == SegmentKind::kOut));
     word.store(out);
+    failpoint("mailbox.taken");
   }
 }
 
@@ -121,6 +123,7 @@ void MailOutbox::open(const Table& table, uint32_t slot) {
   SessionSlot& s = table.session(slot);
   uint64_t ticket = MailHead::decode(s.mailHead.load()).ticket + 1;
   s.mailFreed.store(ticket);
+  failpoint("mailbox.opening");
   s.mailHead.store(MailHead{false, ticket, kNoSegment}.encode());
 }
 
@@ -209,6 +212,7 @@ void MailOutbox::consume(const Table& table, Journal& journal, uint64_t bytes) {
   uint64_t sent = s.outSent.load(std::memory_order_relaxed) + bytes;
   PPX_INVARIANT(sent <= s.outStamped.load(std::memory_order_relaxed));
   s.outSent.store(sent, std::memory_order_release);
+  failpoint("mailbox.sent");
   while (oldest_ != kNoSegment && endOf(table, oldest_) <= sent) freeOldest(table, journal);
   while (oldest_ != kNoSegment && sent >= currentOffset_ + kSegmentBytes) {
     current_ = table.segment(current_).next.load(std::memory_order_relaxed);

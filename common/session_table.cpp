@@ -130,6 +130,7 @@ bool SessionTable::release(SlotRef ref, const WorkerId& self) {
   table_->addressTags()[ref.slot].store(0, std::memory_order_relaxed);
   MailOutbox::close(*table_, ref.slot);  // a slot that was only claimed has an open one
   SlotWord next{SlotState::kFree, 0, 0, (current.generation + 1) & kGenerationMask};
+  failpoint("table.releasing");
   if (!change(ref.slot, current, next)) return false;
   failpoint("table.released");
   table_->slotHints().set(ref.slot);

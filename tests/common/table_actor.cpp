@@ -1,0 +1,366 @@
+#include "tests/common/table_actor.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "common/failpoint.h"
+
+namespace ppx::testing {
+namespace {
+
+constexpr uint32_t kMessageMagic = 0x4d414c45;
+constexpr uint64_t kSessionBytes = 32 * 1024;  // a session ends about here
+constexpr uint64_t kInputWindow = 4;           // segments
+
+struct MessageHeader {
+  uint32_t magic, slot, generation, row, number, length;
+};
+
+char contentAt(const MessageHeader& h, size_t index) {
+  uint32_t seed = h.slot * 31 + h.generation * 1009 + h.row * 65537 + h.number * 7919;
+  return static_cast<char>((seed >> 8) + seed + index * 131);
+}
+
+char inputAt(SlotRef ref, uint64_t ordinal, size_t index) {
+  return static_cast<char>(ref.slot * 7 + ref.generation * 13 + ordinal * 17 + index);
+}
+
+}  // namespace
+
+TableActor::TableActor(const Table& table, Arena& arena, const WorkerId& self, uint64_t seed)
+    : table_(&table),
+      arena_(&arena),
+      self_(self),
+      random_(seed),
+      sessions_(table),
+      journal_(table, self),
+      deathsSeen_(arena.deaths.load()) {}
+
+void TableActor::step() {
+  ++arena_->counters.steps;
+  lookForLeaks();
+  switch (uint64_t what = pick(100); what) {
+    case 0:
+      arena_->counters.auditFound += journal_.audit();
+      break;
+    case 1:
+      arena_->counters.auditFound += sessions_.repairHints();
+      break;
+    default:
+      if (what < 8) return open();
+      if (what < 16) return takeHandoffs();
+      if (what < 40) return pushSomewhere();
+      return serve();
+  }
+}
+
+void TableActor::open() {
+  auto ref = sessions_.claim(self_, static_cast<uint32_t>(pick(kActorSlots)));
+  if (!ref) return;
+  NewSession session;
+  session.addressTag = 1;
+  sessions_.fill(*ref, session, uuids_);
+  arena_->wires[ref->slot].written.store(0);
+  failpoint("actor.filled");
+  if (pick(20) == 0) {  // refused at admission
+    if (!sessions_.release(*ref, self_)) violation("a claimed slot could not be released");
+    return;
+  }
+  if (!sessions_.handoff(*ref, self_, static_cast<uint8_t>(pick(kActorRows))))
+    violation("slot %u: lost between claim and handoff", ref->slot);
+  ++arena_->counters.sessions;
+}
+
+void TableActor::takeHandoffs() {
+  for (uint32_t slot = 0; slot < kActorSlots; ++slot) {
+    SlotWord word = sessions_.word(slot);
+    if (word.state != SlotState::kHandoff || word.worker != self_.row) continue;
+    SlotRef ref{slot, word.generation};
+    if (!sessions_.own(ref, self_)) continue;
+    failpoint("actor.owned");
+    adopt(ref);
+  }
+}
+
+void TableActor::hold(SlotRef ref) {
+  uint64_t me = static_cast<uint64_t>(self_.row) << 32 | self_.incarnation;
+  uint64_t before = arena_->holders[ref.slot].exchange(me);
+  bool predecessor = before >> 32 == self_.row && static_cast<uint32_t>(before) < self_.incarnation;
+  if (before != 0 && !predecessor)
+    violation("slot %u is owned twice: by %u.%u and %u.%u", ref.slot, static_cast<unsigned>(before >> 32),
+              static_cast<unsigned>(before), self_.row, self_.incarnation);
+}
+
+void TableActor::letGo(SlotRef ref) {
+  uint64_t me = static_cast<uint64_t>(self_.row) << 32 | self_.incarnation;
+  if (arena_->holders[ref.slot].exchange(0) != me) violation("slot %u was owned twice", ref.slot);
+}
+
+TableActor::Mine& TableActor::adopt(SlotRef ref) {
+  hold(ref);
+  Mine& mine = mine_[ref.slot].emplace();
+  mine.ref = ref;
+  mine.outbox.attach(*table_, ref);
+  mine.outbox.setSent(*table_, journal_, arena_->wires[ref.slot].written.load());
+  auto found = journal_.outSegmentsOf([&](uint32_t slot) { return slot == ref.slot; });
+  arena_->counters.leaksFound += mine.outbox.reclaimUnreachable(*table_, journal_, found[ref.slot]);
+  adoptInput(mine);
+  return mine;
+}
+
+// Each segment between what was passed on and what was received is there once; any other is a leak.
+void TableActor::adoptInput(Mine& mine) {
+  SessionSlot& s = table_->session(mine.ref.slot);
+  uint64_t from = s.inWritten.load() / kSegmentBytes, to = s.inReceived.load() / kSegmentBytes;
+  mine.in.assign(to - from, kNoSegment);
+  journal_.forEachUsed([&](uint32_t segment, const SegmentWord& word) {
+    if (word.kind != SegmentKind::kIn || word.slot != mine.ref.slot || word.generation != mine.ref.generation)
+      return;
+    uint16_t place = static_cast<uint16_t>(word.detail - from);
+    if (place >= to - from) {
+      journal_.freeOwned(segment);
+      ++arena_->counters.leaksFound;
+    } else if (std::exchange(mine.in[place], segment) != kNoSegment) {
+      violation("slot %u: input segment %u twice", mine.ref.slot, word.detail);
+    }
+  });
+  for (uint32_t segment : mine.in)
+    if (segment == kNoSegment) violation("slot %u: an input segment is lost", mine.ref.slot);
+}
+
+void TableActor::recover() {
+  for (uint32_t slot = 0; slot < kActorSlots; ++slot) {
+    SlotWord word = sessions_.word(slot);
+    if (word.state == SlotState::kFree || word.state == SlotState::kHandoff || word.worker != self_.row ||
+        word.incarnation == self_.incarnation)
+      continue;
+    SlotRef ref{slot, word.generation};
+    if (!sessions_.reclaim(ref, {self_.row, word.incarnation}, self_))
+      violation("slot %u of a dead actor changed", slot);
+    ++arena_->counters.takeovers;
+    failpoint("actor.reclaimed");
+    if (word.state == SlotState::kClaimed) {
+      if (!sessions_.release(ref, self_)) violation("slot %u: reclaimed and lost", slot);
+      continue;
+    }
+    Mine& mine = adopt(ref);
+    if (word.state != SlotState::kClosing) continue;
+    MailOutbox::close(*table_, slot);
+    finish(mine, table_->session(slot).closeReason.load() == static_cast<uint32_t>(CloseReason::kIdle));
+  }
+}
+
+// After a death: what the dead one had claimed for a message to one of our sessions.
+void TableActor::lookForLeaks() {
+  uint32_t deaths = arena_->deaths.load();
+  if (deaths == deathsSeen_) return;
+  deathsSeen_ = deaths;
+  for (auto& [slot, segments] :
+       journal_.outSegmentsOf([&](uint32_t s) { return s < kActorSlots && mine_[s].has_value(); }))
+    arena_->counters.leaksFound += mine_[slot]->outbox.reclaimUnreachable(*table_, journal_, segments);
+}
+
+void TableActor::pushSomewhere() {
+  uint32_t slot = static_cast<uint32_t>(pick(kActorSlots));
+  for (uint32_t i = 0; i < kActorSlots; ++i, slot = (slot + 1) % kActorSlots) {
+    SlotWord word = sessions_.word(slot);
+    if (!takesMail(word.state)) continue;
+    pushTo({slot, word.generation});
+    if (pick(4) == 0) earlier_ = {slot, word.generation};
+    break;
+  }
+  if (pick(8) == 0) pushTo(earlier_);
+}
+
+void TableActor::pushTo(SlotRef ref) {
+  PushRecord& record = arena_->records[self_.row][ref.slot];
+  uint32_t life = record.life.load();
+  bool gone = life > ref.generation + 1;  // we have already pushed to a later one
+  if (!gone && life != ref.generation + 1) {
+    record.next.store(0);
+    record.maybeCount.store(0);
+    record.life.store(ref.generation + 1);
+  }
+  if (!gone && record.maybeCount.load() == record.maybe.size()) return;
+  size_t body = pick(10) == 0 ? pick(6000) : pick(900);
+  MessageHeader header{kMessageMagic, ref.slot,           ref.generation,
+                       self_.row,     record.next.load(), static_cast<uint32_t>(sizeof(header) + body)};
+  std::vector<char> bytes(body);
+  for (size_t i = 0; i < body; ++i) bytes[i] = contentAt(header, i);
+  iovec pieces[2] = {{&header, sizeof(header)}, {bytes.data(), bytes.size()}};
+  if (!gone) record.intent.store(header.number + 1);
+  switch (MailPusher(*table_, journal_).push(ref, pieces)) {
+    case PushResult::kPushed:
+      if (gone) violation("slot %u: a push to an earlier life arrived", ref.slot);
+      record.next.store(header.number + 1);
+      ++arena_->counters.messages;
+      break;
+    case PushResult::kGone:
+      ++arena_->counters.refusedPushes;
+      break;
+    case PushResult::kNoSegments:
+      ++arena_->counters.fullPushes;
+      ::sched_yield();
+      break;
+  }
+  if (!gone) record.intent.store(0);
+}
+
+TableActor::Mine* TableActor::any() {
+  uint32_t slot = static_cast<uint32_t>(pick(kActorSlots));
+  for (uint32_t i = 0; i < kActorSlots; ++i, slot = (slot + 1) % kActorSlots)
+    if (mine_[slot]) return &*mine_[slot];
+  return nullptr;
+}
+
+void TableActor::serve() {
+  Mine* mine = any();
+  if (mine == nullptr) {
+    ::sched_yield();  // whoever has them may be waiting for our processor
+    return;
+  }
+  switch (pick(40)) {
+    case 0:
+      return move(*mine);
+    case 1:
+      return end(*mine);
+    default:
+      mine->outbox.collect(*table_);
+      if (pick(3) == 0) receive(*mine);
+      if (pick(3) == 0) passOn(*mine);
+      send(*mine, pick(2) == 0 ? 4096 : pick(1000));
+      if (arena_->wires[mine->ref.slot].written.load() > kSessionBytes) end(*mine);
+  }
+}
+
+void TableActor::send(Mine& mine, size_t atMost) {
+  Wire& wire = arena_->wires[mine.ref.slot];
+  iovec pieces[8];
+  size_t count = mine.outbox.gather(*table_, pieces, 1 + pick(8));
+  uint64_t written = wire.written.load();
+  size_t taken = 0;
+  for (size_t i = 0; i < count && taken < atMost; ++i) {
+    size_t now = std::min(pieces[i].iov_len, atMost - taken);
+    if (written + taken + now > kWireBytes) violation("slot %u: more bytes than there can be", mine.ref.slot);
+    std::memcpy(wire.bytes.data() + written + taken, pieces[i].iov_base, now);
+    taken += now;
+  }
+  wire.written.store(written + taken);  // the socket has taken them
+  failpoint("actor.sent");
+  mine.outbox.consume(*table_, journal_, taken);
+  arena_->counters.bytes += taken;
+}
+
+void TableActor::receive(Mine& mine) {
+  if (mine.in.size() >= kInputWindow) return;
+  SessionSlot& s = table_->session(mine.ref.slot);
+  uint64_t ordinal = s.inReceived.load() / kSegmentBytes;
+  uint32_t segment = journal_.claimIn(mine.ref, ordinal);
+  if (segment == kNoSegment) return;
+  char* data = reinterpret_cast<char*>(journal_.data(segment));
+  for (size_t i = 0; i < kSegmentBytes; ++i) data[i] = inputAt(mine.ref, ordinal, i);
+  failpoint("actor.received");
+  s.inReceived.store((ordinal + 1) * kSegmentBytes);
+  mine.in.push_back(segment);
+}
+
+void TableActor::passOn(Mine& mine) {
+  if (mine.in.empty()) return;
+  SessionSlot& s = table_->session(mine.ref.slot);
+  uint64_t ordinal = s.inWritten.load() / kSegmentBytes;
+  const char* data = reinterpret_cast<const char*>(journal_.data(mine.in.front()));
+  for (size_t i = 0; i < kSegmentBytes; ++i)
+    if (data[i] != inputAt(mine.ref, ordinal, i))
+      violation("slot %u: its input was overwritten", mine.ref.slot);
+  s.inWritten.store((ordinal + 1) * kSegmentBytes);
+  failpoint("actor.passed");
+  journal_.freeOwned(mine.in.front());
+  mine.in.erase(mine.in.begin());
+}
+
+void TableActor::move(Mine& mine) {
+  SlotRef ref = mine.ref;
+  letGo(ref);
+  failpoint("actor.moving");
+  mine_[ref.slot].reset();
+  if (!sessions_.move(ref, self_, static_cast<uint8_t>(pick(kActorRows))))
+    violation("slot %u: its owner could not move it", ref.slot);
+  ++arena_->counters.moves;
+}
+
+void TableActor::end(Mine& mine) {
+  bool flush = pick(4) != 0;
+  if (!sessions_.beginClosing(mine.ref, self_, flush ? CloseReason::kIdle : CloseReason::kAdmin))
+    violation("slot %u: its owner could not close it", mine.ref.slot);
+  finish(mine, flush);
+}
+
+void TableActor::finish(Mine& mine, bool flush) {
+  SlotRef ref = mine.ref;
+  mine.outbox.collect(*table_);
+  while (flush && mine.outbox.pending(*table_) > 0) send(mine, 100000);
+  verify(mine, flush);
+  while (!mine.in.empty()) passOn(mine);
+  mine.outbox.discard(*table_, journal_);
+  letGo(ref);
+  failpoint("actor.finished");
+  mine_[ref.slot].reset();
+  if (!sessions_.release(ref, self_)) violation("slot %u: its owner could not release it", ref.slot);
+}
+
+void TableActor::verify(const Mine& mine, bool whole) const {
+  const uint32_t slot = mine.ref.slot;
+  const Wire& wire = arena_->wires[slot];
+  std::array<uint32_t, kActorRows> expected{};
+  // Numbers from `from` to `to` of a row did not come: allowed only where the pusher died on the way.
+  auto missing = [&](uint32_t row, uint32_t from, uint32_t to) {
+    const PushRecord& record = arena_->records[row][slot];
+    for (uint32_t number = from; number < to; ++number) {
+      uint32_t count = record.maybeCount.load();
+      auto end = record.maybe.begin() + count;
+      if (std::find(record.maybe.begin(), end, number) == end)
+        violation("slot %u.%u: message %u of row %u is lost", slot, mine.ref.generation, number, row);
+    }
+  };
+  uint64_t end = wire.written.load();
+  for (uint64_t at = 0; at < end;) {
+    MessageHeader h{};
+    if (end - at < sizeof(h)) {
+      if (whole) violation("slot %u: the wire ends within a message", slot);
+      break;
+    }
+    std::memcpy(&h, wire.bytes.data() + at, sizeof(h));
+    if (h.magic != kMessageMagic || h.slot != slot || h.generation != mine.ref.generation ||
+        h.row >= kActorRows)
+      violation("slot %u.%u: at %llu stands something else (magic %x, slot %u.%u)", slot, mine.ref.generation,
+                static_cast<unsigned long long>(at), h.magic, h.slot, h.generation);
+    if (h.number < expected[h.row]) violation("slot %u: message %u of row %u twice", slot, h.number, h.row);
+    if (arena_->records[h.row][slot].life.load() != mine.ref.generation + 1 ||
+        h.number > arena_->records[h.row][slot].next.load())
+      violation("slot %u: message %u of row %u was never pushed", slot, h.number, h.row);
+    missing(h.row, expected[h.row], h.number);
+    expected[h.row] = h.number + 1;
+    uint64_t there = std::min<uint64_t>(h.length, end - at);
+    if (whole && there != h.length) violation("slot %u: the wire ends within a message", slot);
+    for (uint64_t i = sizeof(h); i < there; ++i)
+      if (wire.bytes[at + i] != contentAt(h, i - sizeof(h)))
+        violation("slot %u: message %u of row %u is damaged at %llu", slot, h.number, h.row,
+                  static_cast<unsigned long long>(i));
+    at += there;
+  }
+  for (uint32_t row = 0; whole && row < kActorRows; ++row) {
+    const PushRecord& record = arena_->records[row][slot];
+    if (record.life.load() == mine.ref.generation + 1) missing(row, expected[row], record.next.load());
+  }
+  ++arena_->counters.verified;
+}
+
+void TableActor::endAll() {
+  takeHandoffs();
+  for (auto& mine : mine_)
+    if (mine) end(*mine);
+}
+
+}  // namespace ppx::testing
