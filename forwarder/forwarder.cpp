@@ -173,12 +173,13 @@ void Forwarder::loseDescriptor(SlotRef ref) {
   SlotWord word = sessions.word(ref.slot);
   if (word.generation != ref.generation) return;
   if (word.state == SlotState::kHandoff && !sessions.own(ref, identity_.id)) return;
-  MailOutbox::close(serving_->table, ref.slot);
   sessions.beginClosing(ref, identity_.id, CloseReason::kCustodyLost);  // or it was closing before
   MailOutbox outbox;
   outbox.attach(serving_->table, ref);
+  Takeover::Segments segments = serving_->takeover.takeSegments(ref.slot);
+  outbox.reclaimUnreachable(serving_->table, serving_->journal, segments.out);
   outbox.discard(serving_->table, serving_->journal);
-  for (uint32_t segment : serving_->takeover.takeSegments(ref.slot)) serving_->journal.freeOwned(segment);
+  for (uint32_t segment : segments.in) serving_->journal.freeOwned(segment);
   figures().closed[static_cast<size_t>(CloseReason::kCustodyLost)].fetch_add(1, kRelaxed);
   if (sessions.release(ref, identity_.id)) serving_->doorbells.slotReleased(serving_->table);
   spdlog::warn("a session in slot {} is lost: no process has its descriptor", ref.slot);

@@ -81,10 +81,9 @@ void Session::advance(SessionStep step, CloseReason reason) {
 
 void Session::leaveOpen(CloseReason reason) {
   const Table& table = host_.table();
-  MailOutbox::close(table, ref_.slot);
-  failpoint("session.closing");
   bool ours = SessionTable(table).beginClosing(ref_, host_.self(), reason);
   PPX_INVARIANT(ours);
+  failpoint("session.closing");
   outbox_.collect(table);  // what came before the mailbox closed still goes out
   input_.discard(table, host_.journal());
 }

@@ -47,8 +47,9 @@ void Takeover::reclaimPredecessors() {
   Journal journal(*table_, self_);
   journal.forEachUsed([this](uint32_t segment, const SegmentWord& word) {
     auto found = waiting_.find(word.slot);
-    if (word.kind == SegmentKind::kIn && found != waiting_.end() && found->second == word.generation)
-      segments_[word.slot].push_back(segment);
+    if (found == waiting_.end() || found->second != word.generation) return;
+    Segments& segments = segments_[word.slot];
+    (word.kind == SegmentKind::kIn ? segments.in : segments.out).push_back(segment);
   });
   for (auto& [incarnation, records] : byIncarnation)
     for (size_t from = 0; from < records.size(); from += custody::kMaxRecords)
@@ -85,10 +86,10 @@ bool Takeover::answered(SlotRef ref) {
   return true;
 }
 
-std::vector<uint32_t> Takeover::takeSegments(uint32_t slot) {
+Takeover::Segments Takeover::takeSegments(uint32_t slot) {
   auto found = segments_.find(slot);
   if (found == segments_.end()) return {};
-  std::vector<uint32_t> segments = std::move(found->second);
+  Segments segments = std::move(found->second);
   segments_.erase(found);
   return segments;
 }
@@ -99,8 +100,7 @@ bool Takeover::notePoison(SessionSlot& slot, Millis now) {
   return count >= 3 && oldest != 0 && static_cast<uint64_t>(now) - oldest < kPoisonWindowMs;
 }
 
-bool Takeover::reconcile(const Table& table, Journal& journal, Session& session,
-                         std::vector<uint32_t> segments) {
+bool Takeover::reconcile(const Table& table, Journal& journal, Session& session, Segments segments) {
   auto witness = readWitness(session.descriptor());
   bool usable = witness.ok() && witness->usable();
   SessionSlot& slot = session.slot();
@@ -110,16 +110,18 @@ bool Takeover::reconcile(const Table& table, Journal& journal, Session& session,
     // The index is noted after the bytes: the kernel knows better, never less.
     PPX_INVARIANT(received >= slot.inReceived.load());
     slot.inReceived.store(received);
-    session.outbox().setSent(table, journal, witness->sent - slot.baselineSent.load());
   }
+  uint64_t sent = usable ? witness->sent - slot.baselineSent.load() : slot.outSent.load();
+  session.outbox().setSent(table, journal, sent);
+  session.outbox().reclaimUnreachable(table, journal, segments.out);
   auto distance = [&](uint32_t segment) {
     return static_cast<uint16_t>(journal.word(segment).detail -
                                  static_cast<uint16_t>(written / kSegmentBytes));
   };
-  std::sort(segments.begin(), segments.end(),
+  std::sort(segments.in.begin(), segments.in.end(),
             [&](uint32_t a, uint32_t b) { return distance(a) < distance(b); });
   uint64_t expected = written / kSegmentBytes;
-  for (uint32_t segment : segments) {
+  for (uint32_t segment : segments.in) {
     uint64_t start = (written / kSegmentBytes + distance(segment)) * kSegmentBytes;
     if (written < received && start < received && start == expected * kSegmentBytes) {
       session.input().adopt(table, segment, start);

@@ -35,8 +35,8 @@ class Takeover {
                         std::vector<uint32_t> segments);
   // Notes a crash take-over. True: three within a minute.
   static bool notePoison(SessionSlot& slot, Millis now);
-  // Input segments of all sessions that are waited for, from one pass over the journal; made at reclaim.
-  std::vector<uint32_t> takeSegments(uint32_t slot);
+  // Those of a session that was reclaimed, from one pass over the journal then.
+  Segments takeSegments(uint32_t slot);
 
  private:
   const Table* table_;
@@ -44,7 +44,7 @@ class Takeover {
   Fetch fetch_;
   std::unordered_map<uint32_t, uint32_t> waiting_;  // slot -> generation
   std::unordered_map<uint32_t, Millis> handoffSeen_;
-  std::unordered_map<uint32_t, std::vector<uint32_t>> segments_;
+  std::unordered_map<uint32_t, Segments> segments_;
 };
 
 }  // namespace ppx
