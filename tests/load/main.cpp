@@ -3,6 +3,8 @@
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
@@ -127,12 +129,21 @@ UniqueFd stopSignals() {
   return UniqueFd(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
 }
 
+// /dev/null and files have no end to wait for, and epoll refuses them.
+bool canEnd(int input) {
+  struct stat kind {};
+  return ::fstat(input, &kind) == 0 &&
+         (S_ISFIFO(kind.st_mode) || S_ISSOCK(kind.st_mode) || ::isatty(input) == 1);
+}
+
 int idle(const Arguments& arguments) {
   // Standard input's end or a signal: an epoll is readable when one that it watches is.
   const UniqueFd signals = stopSignals();
   EpollLoop either;
   either.watchInput(signals.get(), 0);
-  either.watchInput(STDIN_FILENO, 1);
+  if (canEnd(STDIN_FILENO)) {
+    either.watchInput(STDIN_FILENO, 1);
+  }
   const auto result = runIdle(arguments.load, either.fd(), [](std::size_t open) {
     tell("idle", {{"open", open}});
   });
