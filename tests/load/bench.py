@@ -195,8 +195,8 @@ def main():
     print_table(bench, subjects, workers)
     print(f"\nMedians of {options.rounds} rounds of {options.seconds:g} s each, all subjects in turn in every round; the "
           "load runs on the same cores.\nxN: N forwarders, N threads of HAProxy. Bytes and broadcast are measured once, "
-          "on subjects just started; bytes are the growth of PSS\nover all the subject's processes, upstream worker and "
-          "echo server behind not counted.")
+          "on subjects just started; bytes are the growth of PSS\n(anonymous and shared memory) over all the "
+          "subject's processes; the upstream worker or echo server behind is not counted.")
     for note in bench.notes:
         print(f"- {note}")
 
