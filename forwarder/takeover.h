@@ -28,11 +28,13 @@ class Takeover {
   bool answered(SlotRef ref);
   bool waits(uint32_t slot) const { return waiting_.contains(slot); }
 
+  struct Segments {  // what the journal has of a session, in any order
+    std::vector<uint32_t> in;
+    std::vector<uint32_t> out;
+  };
   // Rebuilds windows and outbox of a session whose slot and socket we have: offsets from the kernel, segments
-  // from the journal. `segments`: the input segments of the session, any order. False: the connection is
-  // closed already.
-  static bool reconcile(const Table& table, Journal& journal, Session& session,
-                        std::vector<uint32_t> segments);
+  // from the journal. False: the connection is closed already.
+  static bool reconcile(const Table& table, Journal& journal, Session& session, Segments segments);
   // Notes a crash take-over. True: three within a minute.
   static bool notePoison(SessionSlot& slot, Millis now);
   // Those of a session that was reclaimed, from one pass over the journal then.
