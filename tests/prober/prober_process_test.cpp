@@ -10,6 +10,7 @@
 #include <string>
 
 #include "tests/prober/prober_bed.h"
+#include "tests/prober/scripted_upstream.h"
 
 namespace ppx::test {
 namespace {
@@ -26,8 +27,8 @@ class UpstreamProcess {
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_adddup2(&actions, in[0], STDIN_FILENO);
     posix_spawn_file_actions_adddup2(&actions, out[1], STDOUT_FILENO);
-    std::string portText = std::to_string(port), program = PPX_SCRIPTED_UPSTREAM;
-    char* arguments[] = {program.data(), portText.data(), nullptr};
+    std::string address = ownLoopback() + ":" + std::to_string(port), program = PPX_SCRIPTED_UPSTREAM;
+    char* arguments[] = {program.data(), address.data(), nullptr};
     if (::posix_spawn(&pid_, program.c_str(), &actions, nullptr, arguments, environ) != 0) std::abort();
     posix_spawn_file_actions_destroy(&actions);
     ::close(in[0]);
@@ -62,7 +63,7 @@ TEST(ProberProcess, AKilledUpstreamIsDownLongBeforeAliveTimeoutAndComesBackByIts
   ASSERT_NE(port, 0u);
   ProberBed bed;
   bed.startProber();
-  bed.add(0, "127.0.0.1", port, {30'000, 30'000});
+  bed.add(0, ownLoopback(), port, {30'000, 30'000});
   ASSERT_TRUE(bed.waitHealth(0, H::kReady));
   ASSERT_TRUE(bed.waitProof(0));
   Millis begin = monotonicMillis();
@@ -81,7 +82,7 @@ TEST(ProberProcess, AStoppedUpstreamIsDownAfterAliveTimeoutAndReadyAfterItGoesOn
   ASSERT_NE(upstream.port(), 0u);
   ProberBed bed;
   bed.startProber();
-  bed.add(0, "127.0.0.1", upstream.port(), {400, 300});
+  bed.add(0, ownLoopback(), upstream.port(), {400, 300});
   ASSERT_TRUE(bed.waitHealth(0, H::kReady));
   Millis begin = monotonicMillis();
   upstream.stop();
@@ -98,7 +99,7 @@ TEST(ProberProcess, ASuccessorFindsOutThatAReadyUpstreamWasKilledMeanwhile) {
   UpstreamProcess upstream;
   ProberBed bed;
   bed.startProber();
-  bed.add(0, "127.0.0.1", upstream.port(), {30'000, 30'000});
+  bed.add(0, ownLoopback(), upstream.port(), {30'000, 30'000});
   ASSERT_TRUE(bed.waitHealth(0, H::kReady));
   bed.stopProber();
   upstream.kill();

@@ -1,11 +1,19 @@
 #include "tests/prober/scripted_upstream.h"
 
+#include <unistd.h>
+
 namespace ppx::test {
 
 using google::protobuf::Empty;
 using upstream::grpc::service::LiveResult;
 using upstream::grpc::service::ReadyResult;
 using upstream::grpc::service::UpstreamPeerService;
+
+std::string ownLoopback() {
+  auto pid = static_cast<uint32_t>(::getpid());
+  return "127." + std::to_string(64 + (pid >> 16 & 63)) + "." + std::to_string(pid >> 8 & 255) + "." +
+         std::to_string(1 + (pid & 255) % 254);
+}
 
 class ScriptedUpstream::HangingReady : public grpc::ServerUnaryReactor {
   void OnCancel() override { Finish(grpc::Status::CANCELLED); }

@@ -14,6 +14,9 @@
 
 namespace ppx::test {
 
+// An address of 127.0.0.0/8 that this process has for itself: no other test's connections use up its ports.
+std::string ownLoopback();
+
 struct Script {
   enum class Ready { kYes, kNo, kHang, kFail };
   enum class Live { kYes, kNo, kSilent, kEndAtOnce, kAnswerAndEnd, kUnimplemented };
@@ -28,7 +31,8 @@ struct Counts {
 class ScriptedUpstream {
  public:
   // `address` as in ServerBuilder; port 0 allowed.
-  explicit ScriptedUpstream(const std::string& address = "127.0.0.1:0", Script script = {});
+  explicit ScriptedUpstream(const std::string& address = ownLoopback() + ":0", Script script = {});
+  explicit ScriptedUpstream(Script script) : ScriptedUpstream(ownLoopback() + ":0", script) {}
   ~ScriptedUpstream();
 
   uint32_t port() const { return static_cast<uint32_t>(port_); }

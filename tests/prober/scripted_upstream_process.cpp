@@ -1,4 +1,4 @@
-// scripted_upstream_process PORT: serves, prints its port, ends at the end of its input.
+// scripted_upstream_process ADDRESS: serves, prints its port, ends at the end of its input.
 #include <unistd.h>
 
 #include <cstdio>
@@ -7,7 +7,7 @@
 
 int main(int argc, char** argv) {
   if (argc != 2) return 64;
-  ppx::test::ScriptedUpstream upstream(std::string("127.0.0.1:") + argv[1]);
+  ppx::test::ScriptedUpstream upstream{std::string(argv[1])};
   std::printf("%u\n", upstream.port());
   std::fflush(stdout);
   char byte = 0;
