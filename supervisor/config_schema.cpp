@@ -234,8 +234,8 @@ void* openTls(Config& c) {
 
 const SectionSpec kSections[] = {
     {"server", 1, std::span(kListener).subspan(kServerKeys), &openListener},
-    {"listener", 64, kListener, &openListener},
-    {"pool", 64, kPool, &openPool},
+    {"listener", 32, kListener, &openListener},
+    {"pool", 32, kPool, &openPool},
     {"upstream", 1024, kUpstream, &openUpstream},
     {"workers", 1, kWorkers, &openWorkers},
     {"sessions", 1, kSessions, &openSessions},

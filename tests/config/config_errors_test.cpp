@@ -140,7 +140,7 @@ TEST(ConfigErrors, TellListsFromTables) {
 TEST(ConfigErrors, BoundTheNumberOfTables) {
   std::string text;
   for (int i = 0; i < 100; ++i) text += "[[listener]]\nport = 0\nname = 'n" + std::to_string(i) + "'\n";
-  EXPECT_THAT(errorsOf(text), ElementsAre("paradox.toml:193:1: listener: expected at most 64 [[listener]]"));
+  EXPECT_THAT(errorsOf(text), ElementsAre("paradox.toml:97:1: listener: expected at most 32 [[listener]]"));
 }
 
 TEST(ConfigErrors, OfSyntaxHaveLineAndColumn) {

@@ -1,0 +1,103 @@
+// paradoxd: the command line. Exit codes are in exit_codes.h.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <filesystem>
+
+#include "common/log.h"
+#include "supervisor/config_loader.h"
+#include "supervisor/supervisor.h"
+#include "supervisor/table_setup.h"
+
+namespace {
+
+using namespace ppx;
+
+struct CommandLine {
+  std::string config;
+  std::string runtimeDir = defaultRuntimeDir();
+  std::string logLevel;
+  bool check = false;
+};
+
+constexpr int kSpdlogOff = 6;
+
+int spdlogLevel(LogLevel level) {
+  return level == LogLevel::kOff ? kSpdlogOff : static_cast<int>(level);
+}
+
+const std::map<std::string, LogLevel> kLevels{{"trace", LogLevel::kTrace}, {"debug", LogLevel::kDebug},
+                                              {"info", LogLevel::kInfo},   {"warn", LogLevel::kWarn},
+                                              {"error", LogLevel::kError}, {"off", LogLevel::kOff}};
+
+void describe(CLI::App& app, CommandLine& line) {
+  app.add_option("--config", line.config, "the configuration file (docs/CONFIGURATION.md)")
+      ->required()
+      ->type_name("FILE");
+  app.add_option("--runtime-dir", line.runtimeDir, "where its sockets, lock and pid live")
+      ->type_name("DIR")
+      ->capture_default_str();
+  app.add_flag("--check", line.check, "only say whether the configuration is good");
+  app.add_option("--log-level", line.logLevel, "instead of management_server.log_level")
+      ->type_name("LEVEL")
+      ->check(CLI::IsMember(kLevels));
+  app.set_version_flag("--version", std::string("paradoxd ") + PPX_VERSION);
+}
+
+std::optional<Config> load(const std::string& file) {
+  LoadedConfig loaded = loadConfig(file);
+  for (const ConfigError& error : loaded.errors) std::fprintf(stderr, "%s\n", error.text().c_str());
+  if (!loaded.config) return std::nullopt;
+  std::vector<std::string> beyond = beyondTheTable(*loaded.config);
+  for (const std::string& error : beyond) std::fprintf(stderr, "%s: %s\n", file.c_str(), error.c_str());
+  if (!beyond.empty()) return std::nullopt;
+  return std::move(loaded.config);
+}
+
+int check(const std::string& file) {
+  if (!load(file)) return kExitConfiguration;
+  std::printf("%s: ok\n", file.c_str());
+  return kExitOrderly;
+}
+
+// The lock comes before all else: two supervisors in one directory must not even look at the same table.
+int serve(const CommandLine& line) {
+  startLog("paradoxd");
+  auto dir = RuntimeDir::open(line.runtimeDir);
+  if (!dir) {
+    spdlog::critical("{}", dir.error().text);
+    return kExitTryAgain;
+  }
+  RuntimeDir spare = std::move(*dir);
+  auto config = load(line.config);
+  if (!config) {
+    spare.abandon();
+    return kExitConfiguration;
+  }
+  if (!line.logLevel.empty()) config->management.logLevel = kLevels.at(line.logLevel);
+  int level = spdlogLevel(config->management.logLevel);
+  setLogLevel(level);
+  std::error_code ignored;
+  std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", ignored);
+  Supervisor supervisor(
+      std::move(*config), std::move(spare),
+      {std::filesystem::absolute(line.config).string(), self.parent_path().string(), level});
+  if (auto failure = supervisor.prepare()) {
+    spdlog::critical("{}", failure->text);
+    return failure->exitCode;
+  }
+  return supervisor.run();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("The supervisor of a ParadoxPlex gateway.", "paradoxd");
+  CommandLine line;
+  describe(app, line);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? kExitOrderly : kExitUsage;
+  }
+  return line.check ? check(line.config) : serve(line);
+}

@@ -1,0 +1,126 @@
+#include "supervisor/runtime_dir.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+
+#include "common/control_protocol.h"
+#include "common/custody_protocol.h"
+#include "common/handoff_protocol.h"
+
+namespace ppx {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr char kLockName[] = "lock";
+constexpr int kLockTries = 100;
+
+Status makeFolder(const std::string& path, bool& made) {
+  std::error_code error;
+  if (fs::path parent = fs::path(path).parent_path(); !parent.empty()) fs::create_directories(parent, error);
+  made = ::mkdir(path.c_str(), 0700) == 0;
+  if (!made && errno != EEXIST) return systemError("making the runtime directory " + path);
+  struct stat info {};
+  if (::stat(path.c_str(), &info) != 0) return systemError("looking at " + path);
+  if (!S_ISDIR(info.st_mode)) return Error{ENOTDIR, path + " is not a directory"};
+  if (info.st_uid != ::geteuid())
+    return Error{EPERM, "the runtime directory " + path + " belongs to another user"};
+  if ((info.st_mode & 022) != 0 && ::chmod(path.c_str(), info.st_mode & 0755) != 0)
+    return systemError("taking others' right to write to " + path);
+  return Done{};
+}
+
+Error heldBy(const std::string& path, int lock) {
+  struct flock holder {};
+  holder.l_type = F_WRLCK;
+  holder.l_whence = SEEK_SET;
+  std::string who = "another paradoxd";
+  if (::fcntl(lock, F_GETLK, &holder) == 0 && holder.l_type != F_UNLCK)
+    who += " (pid " + std::to_string(holder.l_pid) + ")";
+  return Error{EAGAIN, who + " has the runtime directory " + path};
+}
+
+// The holder before us may remove the file between our open and our lock: then the lock is on a file that
+// nobody else will ever see, and the next one counts.
+Result<UniqueFd> lockFile(const std::string& path) {
+  std::string name = path + "/" + kLockName;
+  for (int i = 0; i < kLockTries; ++i) {
+    UniqueFd file(::open(name.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+    if (!file) return systemError("opening " + name);
+    struct flock whole {};
+    whole.l_type = F_WRLCK;
+    whole.l_whence = SEEK_SET;
+    if (::fcntl(file.get(), F_SETLK, &whole) != 0) {
+      if (errno == EAGAIN || errno == EACCES) return heldBy(path, file.get());
+      return systemError("locking " + name);
+    }
+    struct stat ours {
+    }, named{};
+    if (::fstat(file.get(), &ours) == 0 && ::stat(name.c_str(), &named) == 0 && ours.st_ino == named.st_ino &&
+        ours.st_dev == named.st_dev)
+      return file;
+  }
+  return Error{EAGAIN, name + " is replaced all the time"};
+}
+
+std::string environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? "" : value;
+}
+
+}  // namespace
+
+std::string defaultRuntimeDir() {
+  // systemd separates several with a colon; the first is ours.
+  if (std::string given = environment("RUNTIME_DIRECTORY"); !given.empty())
+    return given.substr(0, given.find(':'));
+  if (::geteuid() == 0) return "/run/paradoxplex";
+  if (std::string session = environment("XDG_RUNTIME_DIR"); !session.empty()) return session + "/paradoxplex";
+  return "/tmp/paradoxplex-" + std::to_string(::geteuid());
+}
+
+Result<RuntimeDir> RuntimeDir::open(const std::string& path) {
+  std::error_code error;
+  std::string whole = fs::absolute(path, error).lexically_normal().string();
+  while (whole.size() > 1 && whole.back() == '/') whole.pop_back();
+  bool made = false;
+  if (Status folder = makeFolder(whole, made); !folder) return folder.error();
+  auto lock = lockFile(whole);
+  if (!lock) return lock.error();
+  RuntimeDir dir(std::move(whole), std::move(*lock), made);
+  if (Status pid = dir.write(kPidFileName, std::to_string(::getpid()) + "\n"); !pid) return pid.error();
+  return dir;
+}
+
+Status RuntimeDir::write(const std::string& name, const std::string& text) const {
+  std::string target = file(name), fresh = target + ".new";
+  UniqueFd out(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644));
+  if (!out) return systemError("opening " + fresh);
+  if (::write(out.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()))
+    return systemError("writing " + fresh);
+  if (::rename(fresh.c_str(), target.c_str()) != 0) return systemError("renaming " + fresh);
+  return Done{};
+}
+
+void RuntimeDir::removeFiles() {
+  auto remove = [this](const std::string& name) { ::unlink(file(name).c_str()); };
+  remove(control::kSocketName);
+  remove(custody::kSocketName);
+  for (uint8_t row = 0; row < kMaxForwarders; ++row) remove(handoff::socketName(row));
+  remove(kAdminPortFileName);
+  abandon();
+}
+
+void RuntimeDir::abandon() {
+  ::unlink(file(kPidFileName).c_str());
+  ::unlink(file(kLockName).c_str());
+  if (made_) ::rmdir(path_.c_str());
+  lock_.reset();
+}
+
+}  // namespace ppx

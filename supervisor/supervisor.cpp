@@ -1,0 +1,208 @@
+#include "supervisor/supervisor.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <boost/asio/post.hpp>
+#include <chrono>
+
+#include "common/log.h"
+#include "supervisor/service_notify.h"
+
+namespace ppx {
+namespace {
+
+constexpr Millis kAcceptorStopMs = 2000;
+constexpr Millis kOtherStopMs = 2000;
+constexpr std::chrono::seconds kLate{10};
+
+const char* phaseText(int phase) {
+  static const char* const kTexts[] = {"nothing yet",
+                                       "the custodian",
+                                       "the forwarders and the prober",
+                                       "an acceptor",
+                                       "nobody: it serves",
+                                       "the acceptors to leave",
+                                       "the forwarders to end their sessions",
+                                       "the prober to leave",
+                                       "the custodian to leave",
+                                       "nothing more"};
+  return kTexts[phase];
+}
+
+}  // namespace
+
+Supervisor::Supervisor(Config config, RuntimeDir dir, Options options)
+    : config_(std::move(config)), dir_(std::move(dir)), options_(std::move(options)) {
+  status_.pid = ::getpid();
+  status_.startedRealtimeMs = realtimeMillis();
+  status_.version = PPX_VERSION;
+}
+
+Supervisor::~Supervisor() = default;
+
+int Supervisor::run() {
+  listenForSignals();
+  if (adopted_) workers_->adopt();
+  enter(Phase::kCustodian);
+  io_.run();
+  dir_.removeFiles();
+  return kExitOrderly;
+}
+
+void Supervisor::makeWorkers() {
+  WorkerManager::Options options{dir_.path(), options_.programDir, config_.workers,
+                                 static_cast<uint32_t>(options_.logLevel)};
+  WorkerManager::Handlers handlers;
+  handlers.changed = [this] { advance(); };
+  handlers.upstreamChanged = [this](uint32_t upstream, uint32_t generation) {
+    if (upstreamChanged_) upstreamChanged_(upstream, generation);
+  };
+  workers_.emplace(io_, std::move(options), *table_, *doorbells_, sockets_, std::move(handlers));
+  control_.emplace(io_, workers_->peerHandlers());
+  auto incarnation = static_cast<uint32_t>(table_->header().nextIncarnation.fetch_add(1));
+  custody_.emplace(io_, dir_.path(), incarnation, *table_, *doorbells_, sockets_);
+  custody_->onFilled([this] {
+    custodyFilled_ = true;
+    spdlog::info("the custodian holds what a successor needs");
+    advance();
+  });
+}
+
+AdminContext Supervisor::adminContext() {
+  return {*table_,
+          *doorbells_,
+          config_,
+          options_.configFile,
+          dir_.path(),
+          [this] { return board_.read(); },
+          [this](std::function<void()> work) { boost::asio::post(io_, std::move(work)); },
+          [this](AdminContext::UpstreamChangedHandler handler) { upstreamChanged_ = std::move(handler); }};
+}
+
+// Called after each change of a worker's state; goes as far as it can.
+void Supervisor::advance() {
+  for (Phase before = phase_;; before = phase_) {
+    switch (phase_) {
+      case Phase::kCustodian:
+        if (workers_->anyReady(WorkerRole::kCustodian) && custodyFilled_) enter(Phase::kForwarders);
+        break;
+      case Phase::kForwarders:
+        if (workers_->settled(WorkerRole::kForwarder) && workers_->settled(WorkerRole::kProber))
+          enter(Phase::kAcceptors);
+        break;
+      case Phase::kAcceptors:
+        if (workers_->anyReady(WorkerRole::kAcceptor)) enter(Phase::kServing);
+        break;
+      case Phase::kStoppingAcceptors:
+        if (workers_->gone(WorkerRole::kAcceptor)) enter(Phase::kStoppingForwarders);
+        break;
+      case Phase::kStoppingForwarders:
+        if (workers_->gone(WorkerRole::kForwarder)) enter(Phase::kStoppingProber);
+        break;
+      case Phase::kStoppingProber:
+        if (workers_->gone(WorkerRole::kProber)) enter(Phase::kStoppingCustodian);
+        break;
+      case Phase::kStoppingCustodian:
+        if (workers_->gone(WorkerRole::kCustodian)) enter(Phase::kStopped);
+        break;
+      case Phase::kPrepared:
+      case Phase::kServing:
+      case Phase::kStopped:
+        break;
+    }
+    if (phase_ == before) break;
+  }
+  publishStatus();
+}
+
+void Supervisor::enter(Phase phase) {
+  phase_ = phase;
+  warnWhenLate();
+  switch (phase) {
+    case Phase::kCustodian:
+      workers_->start(WorkerRole::kCustodian);
+      return custody_->start();
+    case Phase::kForwarders:
+      workers_->start(WorkerRole::kForwarder);
+      return workers_->start(WorkerRole::kProber);
+    case Phase::kAcceptors:
+      return workers_->start(WorkerRole::kAcceptor);
+    case Phase::kServing:
+      return serve();
+    case Phase::kStoppingAcceptors:
+      // The last copies of the listeners: nobody new arrives from here on.
+      custody_->dropListeners({});
+      sockets_.clear();
+      return workers_->stop(WorkerRole::kAcceptor, kAcceptorStopMs);
+    case Phase::kStoppingForwarders:
+      return workers_->stop(WorkerRole::kForwarder, config_.management.shutdownTimeout.count());
+    case Phase::kStoppingProber:
+      return workers_->stop(WorkerRole::kProber, kOtherStopMs);
+    case Phase::kStoppingCustodian:
+      custody_->stop();
+      return workers_->stop(WorkerRole::kCustodian, kOtherStopMs);
+    case Phase::kStopped:
+      spdlog::info("stopped");
+      control_->stop();
+      return io_.stop();
+    case Phase::kPrepared:
+      return;
+  }
+}
+
+void Supervisor::serve() {
+  status_.ready = true;
+  std::string places;
+  for (const ListenerStatus& listener : status_.listeners)
+    places += (places.empty() ? "" : ", ") + listener.host + ":" + std::to_string(listener.port) + " (" +
+              listener.name + ")";
+  spdlog::info("listening on {}", places);
+  notifyService("READY=1\nSTATUS=serving");
+}
+
+void Supervisor::warnWhenLate() {
+  lateTimer_.cancel();
+  if (phase_ == Phase::kServing || phase_ == Phase::kStopped) return;
+  lateTimer_.expires_after(kLate);
+  lateTimer_.async_wait([this](const boost::system::error_code& error) {
+    if (error) return;
+    spdlog::warn("still waiting for {}", phaseText(static_cast<int>(phase_)));
+    warnWhenLate();
+  });
+}
+
+void Supervisor::listenForSignals() {
+  signals_.async_wait([this](const boost::system::error_code& error, int signal) {
+    if (error) return;
+    onSignal(signal);
+    listenForSignals();
+  });
+}
+
+void Supervisor::onSignal(int signal) {
+  if (signal == SIGHUP) return;  // a closed terminal is no order to stop
+  if (!stopping()) {
+    spdlog::info("stopping (signal {}); once more: at once", signal);
+    return beginStop();
+  }
+  spdlog::warn("killing what is left");
+  workers_->killAll();
+}
+
+void Supervisor::beginStop() {
+  status_.draining = true;
+  status_.ready = false;
+  notifyService("STOPPING=1");
+  enter(Phase::kStoppingAcceptors);
+  advance();
+}
+
+void Supervisor::publishStatus() {
+  SupervisorStatus now = status_;
+  now.ready = status_.ready && workers_->anyReady(WorkerRole::kAcceptor);
+  now.workers = workers_->status();
+  board_.write(std::move(now));
+}
+
+}  // namespace ppx

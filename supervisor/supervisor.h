@@ -1,0 +1,101 @@
+// One gateway: its table, listeners, custody, workers, from the first of them to the last.
+//
+//   start:  table and listeners (or those that a killed predecessor left with the custodian) -> custodian,
+//           filled -> forwarders and prober -> acceptors -> ready
+//   stop:   acceptors, listeners closed -> forwarders end their sessions -> prober -> custodian
+//
+// Everything runs on the thread that calls run(); the AdminContext is the door for other threads.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "supervisor/admin_context.h"
+#include "supervisor/control_server.h"
+#include "supervisor/custody_keeper.h"
+#include "supervisor/exit_codes.h"
+#include "supervisor/runtime_dir.h"
+#include "supervisor/settings_publisher.h"
+#include "supervisor/status_board.h"
+#include "supervisor/worker_manager.h"
+
+namespace ppx {
+
+class Supervisor {
+ public:
+  struct Options {
+    std::string configFile;
+    std::string programDir;  // of the workers' programs
+    int logLevel = 2;        // spdlog's numbers
+  };
+
+  // The runtime directory is locked already; it is given up when the start fails or at the orderly stop.
+  Supervisor(Config config, RuntimeDir dir, Options options);
+  ~Supervisor();
+
+  // All that can fail at start: table, sockets, adoption. Nothing is spawned yet.
+  std::optional<StartFailure> prepare();
+  // Until an orderly stop; returns the exit code. No process of the gateway is left then.
+  int run();
+
+ private:
+  enum class Phase {
+    kPrepared,
+    kCustodian,   // started; then filled
+    kForwarders,  // and the prober
+    kAcceptors,
+    kServing,
+    kStoppingAcceptors,
+    kStoppingForwarders,
+    kStoppingProber,
+    kStoppingCustodian,
+    kStopped,
+  };
+
+  std::optional<StartFailure> prepareAll();
+  std::optional<StartFailure> missingPrograms() const;
+  std::optional<StartFailure> makeTable();
+  std::optional<StartFailure> adoptTable(Inheritance inheritance);
+  std::optional<StartFailure> publish();
+  std::optional<StartFailure> openListeners();
+  std::optional<StartFailure> openListener(const ListenerConfig& listener);
+  void retireUnnamedListeners();
+  void makeWorkers();
+
+  AdminContext adminContext();
+  void advance();
+  void enter(Phase phase);
+  void serve();
+  void listenForSignals();
+  void onSignal(int signal);
+  void beginStop();
+  void warnWhenLate();
+  bool stopping() const { return phase_ >= Phase::kStoppingAcceptors; }
+  void publishStatus();
+
+  Config config_;
+  RuntimeDir dir_;
+  Options options_;
+  boost::asio::io_context io_{1};
+  boost::asio::signal_set signals_{io_};
+  boost::asio::steady_timer lateTimer_{io_};
+  StatusBoard board_;
+  SupervisorStatus status_;  // its parts that do not change often
+  std::map<uint32_t, UniqueFd> inheritedListeners_;
+  ListenerSockets sockets_;
+  std::optional<Table> table_;
+  std::optional<Doorbells> doorbells_;
+  std::optional<ControlServer> control_;
+  std::optional<WorkerManager> workers_;
+  std::optional<CustodyKeeper> custody_;
+  AdminContext::UpstreamChangedHandler upstreamChanged_;
+  Phase phase_ = Phase::kPrepared;
+  bool adopted_ = false;
+  bool custodyFilled_ = false;
+};
+
+}  // namespace ppx

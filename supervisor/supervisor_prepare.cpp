@@ -1,0 +1,137 @@
+// The part of Supervisor that makes, or takes over, what the workers work with.
+#include <signal.h>
+#include <unistd.h>
+
+#include "common/limits.h"
+#include "common/log.h"
+#include "supervisor/supervisor.h"
+#include "supervisor/table_setup.h"
+
+namespace ppx {
+namespace {
+
+StartFailure temporary(const std::string& text) {
+  return {kExitTryAgain, text};
+}
+StartFailure permanent(const std::string& text) {
+  return {kExitConfiguration, text};
+}
+
+}  // namespace
+
+std::optional<StartFailure> Supervisor::prepare() {
+  auto failure = prepareAll();
+  if (failure) dir_.abandon();
+  return failure;
+}
+
+std::optional<StartFailure> Supervisor::prepareAll() {
+  ::signal(SIGPIPE, SIG_IGN);
+  // From here on a signal waits for run().
+  signals_.add(SIGINT);
+  signals_.add(SIGTERM);
+  signals_.add(SIGHUP);
+  status_.descriptorLimit = raiseDescriptorLimit();
+  if (auto failure = missingPrograms()) return failure;
+  if (auto failure = makeTable()) return failure;
+  if (auto failure = publish()) return failure;
+  if (auto failure = openListeners()) return failure;
+  makeWorkers();
+  if (Status listening = control_->listen(dir_.path()); !listening) return temporary(listening.error().text);
+  publishStatus();
+  return std::nullopt;
+}
+
+std::optional<StartFailure> Supervisor::missingPrograms() const {
+  for (WorkerRole role : WorkerManager::roles()) {
+    std::string program = options_.programDir + "/" + WorkerManager::programName(role);
+    if (::access(program.c_str(), X_OK) != 0)
+      return permanent(systemError("the program " + program + " cannot be run").text);
+  }
+  return std::nullopt;
+}
+
+std::optional<StartFailure> Supervisor::makeTable() {
+  auto inheritance = fetchInheritance(dir_.path());
+  if (inheritance) return adoptTable(std::move(*inheritance));
+  if (inheritance.error().code == ETIMEDOUT) return temporary(inheritance.error().text);
+  // ENODATA: its supervisor was killed before any client came; the custodian is told to exit when it dials.
+  auto table = createTable(config_);
+  auto doorbells = Doorbells::create();
+  if (!table || !doorbells) return temporary((table ? doorbells.error() : table.error()).text);
+  table_ = std::move(*table);
+  doorbells_ = std::move(*doorbells);
+  return std::nullopt;
+}
+
+std::optional<StartFailure> Supervisor::adoptTable(Inheritance inheritance) {
+  auto table = Table::map(std::move(inheritance.table));
+  if (!table) return permanent("the table of the predecessor cannot be used: " + table.error().text);
+  auto doorbells = Doorbells::fromDescriptors(std::move(inheritance.doorbells));
+  if (!doorbells) return temporary(doorbells.error().text);
+  table_ = std::move(*table);
+  doorbells_ = std::move(*doorbells);
+  inheritedListeners_ = std::move(inheritance.listeners);
+  adopted_ = true;
+  spdlog::info("a predecessor was killed: going on with its table, listeners and workers");
+  if (table_->sizes() != tableSizes(config_))
+    spdlog::warn("the sizes in [sessions] differ from the running table's; they count after a full restart");
+  return std::nullopt;
+}
+
+std::optional<StartFailure> Supervisor::publish() {
+  SessionCapacity capacity = sessionCapacity(config_, table_->sizes().sessionSlots, status_.descriptorLimit);
+  spdlog::info("{}", capacity.text());
+  if (capacity.sessions == 0)
+    return permanent("the limit of open files (" + std::to_string(status_.descriptorLimit) +
+                     ") allows no session: raise it (ulimit -n, LimitNOFILE=)");
+  if (!SettingsPublisher(*table_).publishSettings(config_, capacity.sessions))
+    return permanent("more pools than the table has rows (" + std::to_string(kMaxPools) + ")");
+  status_.sessionCapacity = capacity.sessions;
+  return std::nullopt;
+}
+
+std::optional<StartFailure> Supervisor::openListeners() {
+  retireUnnamedListeners();
+  for (const ListenerConfig& listener : config_.listeners)
+    if (auto failure = openListener(listener)) return failure;
+  return std::nullopt;
+}
+
+// Rows of listeners that the file does not name any more, so that their rows are free for others.
+void Supervisor::retireUnnamedListeners() {
+  for (uint32_t row = 0; row < kMaxListeners; ++row) {
+    const ListenerRow& entry = table_->listener(row);
+    if (entry.used.load() == 0) continue;
+    bool named = std::any_of(config_.listeners.begin(), config_.listeners.end(),
+                             [&](const ListenerConfig& each) { return each.name == entry.name; });
+    if (named) continue;
+    SettingsPublisher(*table_).retireListener(row);
+    inheritedListeners_.erase(row);
+  }
+}
+
+std::optional<StartFailure> Supervisor::openListener(const ListenerConfig& listener) {
+  SettingsPublisher publisher(*table_);
+  auto row = publisher.rowForListener(listener.name);
+  if (!row)
+    return permanent("more listeners than the table has rows (" + std::to_string(kMaxListeners) + ")");
+  std::optional<ListenerSocket> socket;
+  if (auto inherited = inheritedListeners_.find(*row); inherited != inheritedListeners_.end()) {
+    auto adopted = adoptListener(std::move(inherited->second));
+    inheritedListeners_.erase(inherited);
+    if (adopted && (listener.port == 0 || listener.port == adopted->port)) socket = std::move(*adopted);
+  }
+  if (!socket) {
+    auto opened = ppx::openListener(listener);
+    if (!opened)
+      return opened.error().code == EACCES ? permanent(opened.error().text) : temporary(opened.error().text);
+    socket = std::move(*opened);
+  }
+  publisher.publishListener(*row, listener, config_, socket->port);
+  status_.listeners.push_back({listener.name, listener.host, listener.pool, *row, socket->port});
+  sockets_.emplace(*row, std::move(*socket));
+  return std::nullopt;
+}
+
+}  // namespace ppx

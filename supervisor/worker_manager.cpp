@@ -1,0 +1,424 @@
+#include "supervisor/worker_manager.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <boost/asio/post.hpp>
+#include <chrono>
+
+#include "common/log.h"
+#include "supervisor/worker_identity.h"
+
+namespace ppx {
+namespace {
+
+namespace asio = boost::asio;
+using std::chrono::milliseconds;
+
+constexpr size_t kMaxObituaries = 64;
+constexpr Millis kStopSlackMs = 500;  // beyond its own deadline, before it is killed
+
+bool sameFile(int a, int b) {
+  struct stat one {
+  }, other{};
+  return ::fstat(a, &one) == 0 && ::fstat(b, &other) == 0 && one.st_ino == other.st_ino &&
+         one.st_dev == other.st_dev;
+}
+
+}  // namespace
+
+WorkerManager::WorkerManager(asio::io_context& io, Options options, Table& table, const Doorbells& doorbells,
+                             const ListenerSockets& sockets, Handlers handlers)
+    : io_(io),
+      options_(std::move(options)),
+      table_(table),
+      doorbells_(doorbells),
+      sockets_(sockets),
+      handlers_(std::move(handlers)),
+      lookTimer_(io),
+      lookInterval_(std::clamp<Millis>(options_.workers.heartbeatTimeout.count() / 5, 50, 1000)),
+      lastLook_(monotonicMillis()) {
+  for (WorkerRole role : roles()) addRows(role);
+  armLook();
+}
+
+WorkerManager::~WorkerManager() = default;
+
+std::vector<WorkerRole> WorkerManager::roles() {
+  return {WorkerRole::kCustodian, WorkerRole::kForwarder, WorkerRole::kProber, WorkerRole::kAcceptor};
+}
+
+std::string WorkerManager::programName(WorkerRole role) {
+  return std::string("paradox-").append(workerRoleName(role));
+}
+
+void WorkerManager::addRows(WorkerRole role) {
+  uint32_t count = role == WorkerRole::kForwarder  ? options_.workers.forwarders
+                   : role == WorkerRole::kAcceptor ? options_.workers.acceptors
+                                                   : 1;
+  for (uint32_t i = 0; i < count; ++i) addRow(role, static_cast<uint8_t>(firstRowOf(role) + i));
+}
+
+void WorkerManager::addRow(WorkerRole role, uint8_t row) {
+  workers_.emplace(row, std::make_unique<Worker>(io_, role, row, options_.workers));
+}
+
+ControlPeer::Handlers WorkerManager::peerHandlers() {
+  ControlPeer::Handlers handlers;
+  handlers.hello = [this](ControlPeer& peer, const control::Hello& hello, std::optional<UniqueFd> memfd) {
+    onHello(peer, hello, std::move(memfd));
+  };
+  handlers.ready = [this](ControlPeer& peer) { onReady(peer); };
+  handlers.closed = [this](ControlPeer& peer) { onClosed(peer); };
+  handlers.upstreamChanged = [this](ControlPeer& peer, const control::UpstreamChanged& changed) {
+    if (of(peer) != nullptr && handlers_.upstreamChanged)
+      handlers_.upstreamChanged(changed.upstream, changed.generation);
+  };
+  return handlers;
+}
+
+void WorkerManager::fire(Worker& worker, WorkerEvent event) {
+  WorkerTransition transition = workerTransition(worker.state, event);
+  if (worker.state != transition.next) changedSoon();
+  worker.state = transition.next;
+  act(worker, transition.action);
+}
+
+void WorkerManager::act(Worker& worker, WorkerAction action) {
+  switch (action) {
+    case WorkerAction::kNone:
+    case WorkerAction::kReject:  // onHello does both: it has the hello
+    case WorkerAction::kWelcome:
+      return;
+    case WorkerAction::kSpawn:
+      return spawnInto(worker);
+    case WorkerAction::kBackOff:
+      return backOff(worker, 0);
+    case WorkerAction::kAnnounce:
+      return announce(worker);
+    case WorkerAction::kKill:
+      spdlog::error("{} (pid {}) is silent: killing it", nameOf(worker), worker.process.pid);
+      return killNow(worker.process);
+    case WorkerAction::kBury:
+      return bury(worker, true);
+    case WorkerAction::kBuryForGood:
+      return bury(worker, false);
+    case WorkerAction::kAskToStop:
+      return askToStop(worker);
+    case WorkerAction::kCloseChannel:
+      if (worker.peer) std::exchange(worker.peer, nullptr)->close();
+      return;
+  }
+}
+
+// --- hello, ready, closed
+
+std::string WorkerManager::whyNot(const ControlPeer& peer, const control::Hello& hello, int memfd) const {
+  auto found = workers_.find(hello.row);
+  if (found == workers_.end() || found->second->role != hello.role)
+    return "no worker of its role has its row";
+  const Worker& worker = *found->second;
+  if (worker.incarnation == 0 || worker.incarnation != hello.incarnation)
+    return "its incarnation is not the one in its row";
+  if (worker.process.pid != peer.pid()) return "its pid is not the one in its row";
+  if (isDead(worker.process)) return "its process is dead";
+  if (memfd >= 0 && !sameFile(memfd, table_.memfd())) return "it has another table";
+  return "";
+}
+
+void WorkerManager::onHello(ControlPeer& peer, const control::Hello& hello, std::optional<UniqueFd> memfd) {
+  if (std::string why = whyNot(peer, hello, memfd ? memfd->get() : -1); !why.empty()) return peer.reject(why);
+  Worker& worker = *workers_.at(hello.row);
+  WorkerAction action = workerTransition(worker.state, WorkerEvent::kHello).action;
+  if (action == WorkerAction::kReject) return peer.reject("its row is empty");
+  if (worker.peer) worker.peer->close();
+  peer.row = worker.row;
+  worker.peer = peer.shared_from_this();
+  worker.silence.restart();
+  welcome(worker, hello.hasTable != 0);
+  fire(worker, WorkerEvent::kHello);
+  if (hello.ready != 0) fire(worker, WorkerEvent::kReady);
+}
+
+void WorkerManager::onReady(ControlPeer& peer) {
+  if (Worker* worker = of(peer)) fire(*worker, WorkerEvent::kReady);
+}
+
+void WorkerManager::onClosed(ControlPeer& peer) {
+  Worker* worker = of(peer);
+  if (worker == nullptr) return;
+  worker->peer = nullptr;
+  fire(*worker, WorkerEvent::kChannelClosed);
+}
+
+WorkerManager::Worker* WorkerManager::of(ControlPeer& peer) {
+  if (!peer.row) return nullptr;
+  auto found = workers_.find(*peer.row);
+  return found != workers_.end() && found->second->peer.get() == &peer ? found->second.get() : nullptr;
+}
+
+void WorkerManager::welcome(Worker& worker, bool knowsTable) {
+  control::Welcome message;
+  message.incarnation = static_cast<uint32_t>(worker.incarnation);
+  message.logLevel = options_.logLevel;
+  std::vector<int> descriptors{table_.memfd()};
+  for (int bell : doorbells_.all()) descriptors.push_back(bell);
+  worker.peer->send(message, descriptors);
+  if (worker.role == WorkerRole::kAcceptor) sendListeners(worker);
+  // What it may have missed while it had no channel.
+  if (knowsTable)
+    for (const control::WorkerDied& obituary : obituaries_) worker.peer->send(obituary);
+  worker.peer->send(control::PeersChanged{});
+}
+
+void WorkerManager::sendListeners() {
+  for (auto& [row, worker] : workers_)
+    if (worker->role == WorkerRole::kAcceptor && worker->peer) sendListeners(*worker);
+}
+
+void WorkerManager::sendListeners(Worker& worker) {
+  control::Listeners message;
+  std::vector<int> descriptors;
+  for (const auto& [row, socket] : sockets_) {
+    message.rows[message.count++] = static_cast<uint8_t>(row);
+    descriptors.push_back(socket.socket.get());
+  }
+  worker.peer->send(message, descriptors);
+}
+
+void WorkerManager::announce(Worker& worker) {
+  worker.readySince = monotonicMillis();
+  table_.worker(worker.row).ready.store(1);
+  spdlog::info("{} is ready (pid {})", nameOf(worker), worker.process.pid);
+  if (worker.role == WorkerRole::kForwarder || worker.role == WorkerRole::kCustodian)
+    tellPeersChanged(&worker);
+}
+
+void WorkerManager::tellPeersChanged(const Worker* except) {
+  for (auto& [row, worker] : workers_)
+    if (worker.get() != except && worker->peer) worker->peer->send(control::PeersChanged{});
+}
+
+// --- start and adoption
+
+void WorkerManager::start(WorkerRole role) {
+  for (auto& [row, worker] : workers_) {
+    if (worker->role != role) continue;
+    worker->wanted = true;
+    if (worker->state == WorkerState::kAbsent) fire(*worker, WorkerEvent::kSpawnDue);
+  }
+}
+
+void WorkerManager::spawnInto(Worker& worker) {
+  uint64_t incarnation = table_.header().nextIncarnation.fetch_add(1);
+  auto process = spawn(options_.programDir + "/" + programName(worker.role),
+                       workerArguments(options_.runtimeDir, worker.row, static_cast<uint32_t>(incarnation)));
+  if (!process) {
+    spdlog::error("{}: {}", nameOf(worker), process.error().text);
+    return fire(worker, WorkerEvent::kSpawnFailed);
+  }
+  worker.process = std::move(*process);
+  worker.incarnation = incarnation;
+  WorkerRow& row = table_.worker(worker.row);
+  row.pid.store(static_cast<uint32_t>(worker.process.pid));
+  row.role.store(static_cast<uint32_t>(worker.role));
+  row.startedRealtimeMs.store(static_cast<uint64_t>(realtimeMillis()));
+  row.incarnation.store(incarnation);
+  // Its predecessor may have been killed between hearing the bell and saying so; later rings would be saved.
+  if (worker.role != WorkerRole::kCustodian) doorbells_.ring(worker.row);
+  worker.silence.restart();
+  watchDeath(worker);
+  fire(worker, WorkerEvent::kSpawned);
+}
+
+void WorkerManager::watchDeath(Worker& worker) {
+  worker.deathWatch.assign(::fcntl(worker.process.pidfd.get(), F_DUPFD_CLOEXEC, 3));
+  worker.deathWatch.async_wait(asio::posix::stream_descriptor::wait_read,
+                               [this, &worker](const boost::system::error_code& error) {
+                                 if (!error) fire(worker, WorkerEvent::kDied);
+                               });
+}
+
+void WorkerManager::adopt() {
+  for (uint8_t row = 0; row < kWorkerRows; ++row) {
+    WorkerRow& entry = table_.worker(row);
+    uint64_t incarnation = entry.incarnation.load();
+    auto role = static_cast<WorkerRole>(entry.role.load());
+    if (incarnation == 0 || role == WorkerRole::kNone || role > WorkerRole::kCustodian) continue;
+    if (!workers_.contains(row)) addRow(role, row);
+    Worker& worker = *workers_.at(row);
+    worker.wanted = true;
+    worker.incarnation = incarnation;
+    if (adoptProcess(worker, static_cast<int>(entry.pid.load()), incarnation)) {
+      spdlog::info("{} (pid {}) lives on; waiting for its hello", nameOf(worker), worker.process.pid);
+      watchDeath(worker);
+      fire(worker, WorkerEvent::kSpawned);
+    } else {
+      spdlog::warn("{} (pid {}) died while there was no supervisor", nameOf(worker), entry.pid.load());
+      worker.state = WorkerState::kStarting;
+      fire(worker, WorkerEvent::kDied);
+    }
+  }
+}
+
+// A pid may mean another process by now: it is taken for the worker only if its arguments say so.
+bool WorkerManager::adoptProcess(Worker& worker, int pid, uint64_t incarnation) {
+  auto process = openProcess(pid);
+  if (!process) return false;
+  if (isDead(*process) ||
+      !runsWith(pid, workerArguments(options_.runtimeDir, worker.row, static_cast<uint32_t>(incarnation))))
+    return false;
+  worker.process = std::move(*process);
+  return true;
+}
+
+// --- death
+
+void WorkerManager::bury(Worker& worker, bool respawn) {
+  std::string how = worker.process.pidfd ? reap(worker.process) : "ended";
+  int pid = worker.process.pid;
+  boost::system::error_code ignored;
+  worker.deathWatch.close(ignored);
+  worker.stopTimer.cancel();
+  worker.process = {};
+  if (worker.peer) std::exchange(worker.peer, nullptr)->close();
+  bool tell = worker.role == WorkerRole::kForwarder || worker.role == WorkerRole::kCustodian;
+  Millis served = worker.readySince == 0 ? 0 : monotonicMillis() - worker.readySince;
+  worker.readySince = 0;
+
+  control::WorkerDied message;
+  message.row = worker.row;
+  message.incarnation = static_cast<uint32_t>(worker.incarnation);
+  message.successorRow = respawn ? worker.row : kWorkerRows;
+  WorkerRow& row = table_.worker(worker.row);
+  row.ready.store(0);
+  row.pid.store(0);
+  row.incarnation.store(0);
+  worker.incarnation = 0;
+  obituaries_.push_back(message);
+  if (obituaries_.size() > kMaxObituaries) obituaries_.pop_front();
+  for (auto& [otherRow, other] : workers_)
+    if (other->peer) other->peer->send(message);
+  if (tell) tellPeersChanged(&worker);
+  if (respawn) {
+    spdlog::warn("{} (pid {}) died: {}", nameOf(worker), pid, how);
+    row.restarts.fetch_add(1);
+    backOff(worker, served);
+  } else {
+    spdlog::info("{} (pid {}) has left: {}", nameOf(worker), pid, how);
+  }
+}
+
+void WorkerManager::backOff(Worker& worker, Millis servedMs) {
+  Millis wait = worker.backoff.afterDeath(servedMs);
+  if (wait > 0) spdlog::warn("{} is started again in {} ms", nameOf(worker), wait);
+  worker.respawnTimer.expires_after(milliseconds(wait));
+  worker.respawnTimer.async_wait([this, &worker](const boost::system::error_code& error) {
+    if (!error && worker.wanted) fire(worker, WorkerEvent::kSpawnDue);
+  });
+}
+
+void WorkerManager::armLook() {
+  lookTimer_.expires_after(milliseconds(lookInterval_));
+  lookTimer_.async_wait([this](const boost::system::error_code& error) {
+    if (error) return;
+    lookForSilence();
+    armLook();
+  });
+}
+
+void WorkerManager::lookForSilence() {
+  Millis now = monotonicMillis(), elapsed = now - lastLook_;
+  lastLook_ = now;
+  for (auto& [row, worker] : workers_) {
+    if (worker->process.pid == 0) continue;
+    uint64_t heartbeat = table_.worker(row).heartbeatMs.load();
+    if (worker->silence.look(heartbeat, worker->peer != nullptr, elapsed, lookInterval_,
+                             options_.workers.heartbeatTimeout.count())) {
+      worker->silence.restart();
+      fire(*worker, WorkerEvent::kSilent);
+    }
+  }
+}
+
+// --- stop
+
+void WorkerManager::stop(WorkerRole role, Millis deadline) {
+  for (auto& [row, worker] : workers_) {
+    if (worker->role != role) continue;
+    worker->wanted = false;
+    worker->respawnTimer.cancel();
+    worker->stopDeadlineMs = static_cast<uint32_t>(deadline);
+    fire(*worker, WorkerEvent::kStopOrdered);
+    if (worker->state != WorkerState::kStopping) continue;
+    worker->stopTimer.expires_after(milliseconds(deadline + kStopSlackMs));
+    worker->stopTimer.async_wait([each = worker.get()](const boost::system::error_code& error) {
+      if (error || each->process.pid == 0) return;
+      spdlog::warn("{} (pid {}) has not left in time: killing it", nameOf(*each), each->process.pid);
+      killNow(each->process);
+    });
+  }
+  changedSoon();
+}
+
+void WorkerManager::askToStop(Worker& worker) {
+  if (!worker.peer) return;
+  control::Stop message;
+  message.deadlineMs = worker.stopDeadlineMs;
+  worker.peer->send(message);
+}
+
+void WorkerManager::killAll() {
+  for (WorkerRole role : roles()) stop(role, 0);
+  for (auto& [row, worker] : workers_)
+    if (worker->process.pid != 0) killNow(worker->process);
+}
+
+// --- what others ask
+
+bool WorkerManager::gone(WorkerRole role) const {
+  return std::none_of(workers_.begin(), workers_.end(), [&](const auto& each) {
+    return each.second->role == role && each.second->process.pid != 0;
+  });
+}
+
+bool WorkerManager::anyReady(WorkerRole role) const {
+  return std::any_of(workers_.begin(), workers_.end(), [&](const auto& each) {
+    return each.second->role == role && each.second->state == WorkerState::kReady;
+  });
+}
+
+bool WorkerManager::settled(WorkerRole role) const {
+  return anyReady(role) && std::none_of(workers_.begin(), workers_.end(), [&](const auto& each) {
+           return each.second->role == role && (each.second->state == WorkerState::kStarting ||
+                                                each.second->state == WorkerState::kGreeted);
+         });
+}
+
+std::vector<WorkerStatus> WorkerManager::status() const {
+  std::vector<WorkerStatus> out;
+  for (const auto& [row, worker] : workers_)
+    out.push_back({worker->role, row, worker->process.pid, worker->incarnation,
+                   workerStateName(worker->state), table_.worker(row).restarts.load()});
+  return out;
+}
+
+std::string WorkerManager::nameOf(const Worker& worker) {
+  std::string name = workerRoleName(worker.role);
+  if (worker.role == WorkerRole::kForwarder || worker.role == WorkerRole::kAcceptor)
+    name.append("-").append(std::to_string(worker.row - firstRowOf(worker.role)));
+  return name;
+}
+
+void WorkerManager::changedSoon() {
+  if (changePosted_) return;
+  changePosted_ = true;
+  asio::post(io_, [this] {
+    changePosted_ = false;
+    if (handlers_.changed) handlers_.changed();
+  });
+}
+
+}  // namespace ppx

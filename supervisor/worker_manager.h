@@ -1,0 +1,135 @@
+// The worker processes: starts, welcomes, watches, fences, buries and stops them, each row by the transition
+// table of worker_lifecycle.h. Writes the supervisor's part of the WorkerRows. The supervisor's loop only.
+//
+// Fencing: a row's incarnation changes, and WorkerDied goes out, only after the pidfd of the process in it
+// says that it is dead. A hung one is killed first.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/doorbells.h"
+#include "supervisor/admin_context.h"
+#include "supervisor/control_server.h"
+#include "supervisor/custody_keeper.h"
+#include "supervisor/respawn_backoff.h"
+#include "supervisor/silence_watch.h"
+#include "supervisor/spawner.h"
+#include "supervisor/worker_lifecycle.h"
+
+namespace ppx {
+
+class WorkerManager {
+ public:
+  struct Options {
+    std::string runtimeDir;
+    std::string programDir;  // where paradox-<role> are
+    WorkersConfig workers;
+    uint32_t logLevel = 2;  // spdlog's numbers
+  };
+  struct Handlers {
+    std::function<void()> changed;  // a worker's state; on the loop, never from inside a call
+    AdminContext::UpstreamChangedHandler upstreamChanged;
+  };
+
+  WorkerManager(boost::asio::io_context& io, Options options, Table& table, const Doorbells& doorbells,
+                const ListenerSockets& sockets, Handlers handlers);
+  ~WorkerManager();
+
+  // For ControlServer.
+  ControlPeer::Handlers peerHandlers();
+
+  // Takes over the processes that the table's rows name: those that live are waited for, the others' rows
+  // are emptied. Before anything is started.
+  void adopt();
+  // Fills the rows of a role that are empty; from here on they are kept filled.
+  void start(WorkerRole role);
+  // Tells those of a role to leave within `deadline`; who does not is killed. None of them is started again.
+  void stop(WorkerRole role, Millis deadline);
+  void killAll();        // and starts nobody any more
+  void sendListeners();  // to all acceptors: the list has changed
+
+  // None of the role has a process.
+  bool gone(WorkerRole role) const;
+  bool anyReady(WorkerRole role) const;
+  // At least one serves, and nobody is on the way; those that wait out a back-off hold nobody up.
+  bool settled(WorkerRole role) const;
+  std::vector<WorkerStatus> status() const;
+
+  static std::vector<WorkerRole> roles();
+  // paradox-<role>
+  static std::string programName(WorkerRole role);
+
+ private:
+  struct Worker {
+    Worker(boost::asio::io_context& io, WorkerRole itsRole, uint8_t itsRow, const WorkersConfig& config)
+        : role(itsRole),
+          row(itsRow),
+          deathWatch(io),
+          respawnTimer(io),
+          stopTimer(io),
+          backoff(config.respawnBackoffMin.count(), config.respawnBackoffMax.count()) {}
+    WorkerRole role;
+    uint8_t row;
+    WorkerState state = WorkerState::kAbsent;
+    Process process;  // pid 0: none
+    uint64_t incarnation = 0;
+    Millis readySince = 0;  // monotonic; 0: it never was
+    bool wanted = false;
+    uint32_t stopDeadlineMs = 0;
+    boost::asio::posix::stream_descriptor deathWatch;
+    boost::asio::steady_timer respawnTimer;
+    boost::asio::steady_timer stopTimer;
+    RespawnBackoff backoff;
+    SilenceWatch silence;
+    std::shared_ptr<ControlPeer> peer;
+  };
+
+  void addRows(WorkerRole role);
+  void addRow(WorkerRole role, uint8_t row);
+  void fire(Worker& worker, WorkerEvent event);
+  void act(Worker& worker, WorkerAction action);
+
+  void onHello(ControlPeer& peer, const control::Hello& hello, std::optional<UniqueFd> memfd);
+  void onReady(ControlPeer& peer);
+  void onClosed(ControlPeer& peer);
+  std::string whyNot(const ControlPeer& peer, const control::Hello& hello, int memfd) const;
+
+  void spawnInto(Worker& worker);
+  void watchDeath(Worker& worker);
+  void welcome(Worker& worker, bool knowsTable);
+  void announce(Worker& worker);
+  void bury(Worker& worker, bool respawn);
+  void backOff(Worker& worker, Millis servedMs);
+  void askToStop(Worker& worker);
+  void sendListeners(Worker& worker);
+  void tellPeersChanged(const Worker* except);
+  void lookForSilence();
+  void armLook();
+  void changedSoon();
+  Worker* of(ControlPeer& peer);
+  static std::string nameOf(const Worker& worker);
+  bool adoptProcess(Worker& worker, int pid, uint64_t incarnation);
+
+  boost::asio::io_context& io_;
+  Options options_;
+  Table& table_;
+  const Doorbells& doorbells_;
+  const ListenerSockets& sockets_;
+  Handlers handlers_;
+  std::map<uint8_t, std::unique_ptr<Worker>> workers_;  // by row
+  std::deque<control::WorkerDied> obituaries_;          // for those who had no channel; bounded
+  boost::asio::steady_timer lookTimer_;
+  Millis lookInterval_;
+  Millis lastLook_;
+  bool changePosted_ = false;
+};
+
+}  // namespace ppx

@@ -1,0 +1,125 @@
+// The command line, the start, the lock and the stop of paradoxd.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <filesystem>
+
+#include "supervisor/exit_codes.h"
+#include "supervisor/listener_sockets.h"
+#include "tests/supervisor/daemon.h"
+#include "tests/supervisor/small_config.h"
+
+namespace ppx::test {
+namespace {
+
+using ::testing::HasSubstr;
+
+const std::string kSmall = smallConfig();
+
+TEST(Paradoxd, ServesAndStopsWithoutATrace) {
+  Daemon daemon(kSmall);
+  daemon.start();
+  ASSERT_TRUE(daemon.serves()) << daemon.said();
+  EXPECT_TRUE(std::filesystem::exists(daemon.runtimeDir() + "/paradoxd.pid"));
+  EXPECT_EQ(daemon.stop(), kExitOrderly);
+  EXPECT_TRUE(daemon.everybodyGone()) << daemon.said();
+  EXPECT_FALSE(std::filesystem::exists(daemon.runtimeDir()));
+}
+
+TEST(Paradoxd, StopsInOrderAtAnyMomentOfItsStart) {
+  for (const char* moment : {"allows", "custodian is ready", "forwarder-0 is ready", "acceptor-0 is ready"}) {
+    Daemon daemon(kSmall);
+    daemon.start();
+    ASSERT_FALSE(daemon.waitFor(moment).empty()) << moment;
+    EXPECT_EQ(daemon.stop(SIGINT), kExitOrderly) << moment << daemon.said();
+    EXPECT_TRUE(daemon.everybodyGone()) << moment;
+    EXPECT_FALSE(std::filesystem::exists(daemon.runtimeDir())) << moment;
+  }
+}
+
+TEST(Paradoxd, KillsWorkersThatDoNotHearStop) {
+  Daemon daemon(kSmall, {"PPX_FAKE_forwarder=deaf", "PPX_FAKE_prober=deaf"});
+  daemon.start();
+  ASSERT_TRUE(daemon.serves());
+  ::kill(daemon.pid(), SIGTERM);
+  ASSERT_FALSE(daemon.waitFor("stopping (signal").empty());
+  ::kill(daemon.pid(), SIGTERM);
+  EXPECT_EQ(daemon.join(), kExitOrderly);
+  EXPECT_TRUE(daemon.everybodyGone());
+  EXPECT_THAT(daemon.said(), HasSubstr("killing what is left"));
+}
+
+TEST(Paradoxd, KillsWorkersThatMissTheDeadline) {
+  Daemon daemon("[management_server]\nport = 0\nshutdown_timeout = '100ms'\n[server]\nport = 0\n",
+                {"PPX_FAKE_forwarder=deaf"});
+  daemon.start();
+  ASSERT_TRUE(daemon.serves());
+  EXPECT_EQ(daemon.stop(), kExitOrderly);
+  EXPECT_TRUE(daemon.everybodyGone());
+  EXPECT_THAT(daemon.said(), HasSubstr("forwarder-0"));
+  EXPECT_THAT(daemon.said(), HasSubstr("has not left in time: killing it"));
+}
+
+TEST(Paradoxd, KeepsASecondOneOutOfItsDirectory) {
+  Daemon daemon(kSmall);
+  daemon.start();
+  ASSERT_TRUE(daemon.serves());
+  Outcome second = daemon.second();
+  EXPECT_EQ(second.code, kExitTryAgain);
+  EXPECT_THAT(second.said, HasSubstr("another paradoxd (pid " + std::to_string(daemon.pid()) +
+                                     ") has the runtime directory " + daemon.runtimeDir()));
+  EXPECT_EQ(daemon.stop(), kExitOrderly);
+}
+
+TEST(Paradoxd, SaysWhichPortIsTaken) {
+  ListenerConfig config;
+  config.port = 0;
+  auto taken = openListener(config);
+  ASSERT_TRUE(taken.ok());
+  Daemon daemon("[server]\nport = " + std::to_string(taken->port) + "\n[management_server]\nport = 0\n");
+  Outcome outcome = runDaemon(daemon);
+  EXPECT_EQ(outcome.code, kExitTryAgain);
+  EXPECT_THAT(outcome.said, HasSubstr("listener \"default\" on 127.0.0.1:" + std::to_string(taken->port) +
+                                      ": bind: Address already in use"));
+  EXPECT_FALSE(std::filesystem::exists(daemon.runtimeDir() + "/paradoxd.pid"));
+}
+
+TEST(Paradoxd, ChecksAFileWithoutStarting) {
+  Daemon good(kSmall);
+  Outcome outcome = runDaemon(good, {"--check"});
+  EXPECT_EQ(outcome.code, kExitOrderly);
+  EXPECT_EQ(outcome.said, good.configFile() + ": ok\n");
+  EXPECT_FALSE(std::filesystem::exists(good.runtimeDir()));
+
+  Daemon bad("[server]\nprot = 1\nhost = 5\n");
+  outcome = runDaemon(bad, {"--check"});
+  EXPECT_EQ(outcome.code, kExitConfiguration);
+  EXPECT_THAT(outcome.said, HasSubstr(":2:1: server.prot: unknown key; did you mean \"port\"?\n"));
+  EXPECT_THAT(outcome.said, HasSubstr(":3:8: server.host: expected"));
+}
+
+TEST(Paradoxd, DoesNotStartWithAWrongFile) {
+  Daemon daemon("[server]\nprot = 1\n");
+  Outcome outcome = runDaemon(daemon);
+  EXPECT_EQ(outcome.code, kExitConfiguration);
+  EXPECT_THAT(outcome.said, HasSubstr("did you mean \"port\"?"));
+}
+
+TEST(Paradoxd, RefusesUnknownArguments) {
+  Daemon daemon(kSmall);
+  EXPECT_EQ(runDaemon(daemon, {"--loud"}).code, kExitUsage);
+}
+
+TEST(Paradoxd, NamesAProgramThatIsNotThere) {
+  Daemon daemon(kSmall);
+  std::filesystem::path prober =
+      std::filesystem::path(daemon.configFile()).parent_path() / "bin" / "paradox-prober";
+  std::filesystem::remove(prober);
+  Outcome outcome = runDaemon(daemon);
+  EXPECT_EQ(outcome.code, kExitConfiguration);
+  EXPECT_THAT(outcome.said, HasSubstr("the program " + prober.string() + " cannot be run: No such file"));
+}
+
+}  // namespace
+}  // namespace ppx::test
