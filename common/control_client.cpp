@@ -205,9 +205,8 @@ void ControlClient::beat() {
 
 template <typename T>
 void ControlClient::send(const T& message) {
-  // A channel that breaks here is noticed by the pending wait, which dials again and says hello with all that
-  // counts.
-  if (channel_.is_open()) (void)sendMessage(channel_.native_handle(), bytesOf(message));
+  // Broken or full, which is a supervisor that hangs: dials again; the hello says all that counts.
+  if (channel_.is_open() && !sendMessage(channel_.native_handle(), bytesOf(message))) redial();
 }
 
 void ControlClient::ready() {
