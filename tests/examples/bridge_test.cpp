@@ -6,6 +6,7 @@
 #include <atomic>
 #include <fstream>
 #include <map>
+#include <memory>
 #include <random>
 #include <sstream>
 #include <thread>
@@ -282,6 +283,22 @@ TEST(Bridge, TakesAnotherStreamWhenTheFirstHasEnded) {
   EXPECT_EQ(second.readUntil(clientId(1), "second"), "by the second");
   ASSERT_TRUE(second.say(clientId(1), " again"));
   EXPECT_EQ(side.receive(11), "hello again");
+}
+
+TEST(Bridge, KeepsItsConnectionsWhenAStreamBreaks) {
+  TcpServer server;
+  WorkerProcess worker(bridgeTo(server.address()));
+  auto broken = std::make_unique<GatewayStream>(worker.address());
+  ASSERT_TRUE(broken->say(clientId(1), "hello"));
+  ServerSide side = server.accept();
+  ASSERT_TRUE(side.send(std::string(kMegabyte, 'x')));
+  ASSERT_TRUE(broken->read());
+  broken.reset();
+  GatewayStream stream(worker.address());
+  ASSERT_TRUE(stream.say(clientId(1), " again"));
+  EXPECT_EQ(side.receive(11), "hello again");
+  ASSERT_TRUE(side.send("welcome back"));
+  stream.readUntil(clientId(1), "welcome back");
 }
 
 TEST(Bridge, ForgetsASilentClient) {

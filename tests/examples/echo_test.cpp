@@ -107,6 +107,19 @@ TEST_P(EchoWorker, StopsReadingWhileNobodyTakesItsAnswers) {
   EXPECT_TRUE(stream.end().ok());
 }
 
+TEST_P(EchoWorker, SurvivesStreamsThatBreak) {
+  const std::string payload(20'000, 'x');
+  for (int i = 0; i < 100; ++i) {
+    GatewayStream broken(worker_.address());
+    for (int k = 0; k < 20; ++k) {
+      ASSERT_TRUE(broken.say(clientId(k), payload));
+    }
+  }
+  GatewayStream stream(worker_.address());
+  ASSERT_TRUE(stream.say(clientId(1), "still there?"));
+  EXPECT_EQ(stream.readUntil(clientId(1), "?"), "still there?");
+}
+
 TEST_P(EchoWorker, EndsTheStreamWithOkAfterTheLastAnswer) {
   GatewayStream stream(worker_.address());
   for (int i = 0; i < 500; ++i) {
