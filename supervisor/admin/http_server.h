@@ -1,0 +1,82 @@
+// cpp-httplib's server, hardened: each connection carries one request, over a DeadlineStream; bodies come plain and with
+// a length only; a taken port is an error; errors are JSON.
+//
+// Debian's 0.11.4 lets chunked and compressed bodies pass the payload bound, does not bound headers, and gives an idle
+// connection a thread for as long as it likes: hence refuseBody(), DeadlineStream and TCP_DEFER_ACCEPT. Its accept loop
+// sets SO_REUSEPORT, accepts without CLOEXEC and ends for ever at an error that passes: hence one of our own.
+#pragma once
+
+#include <httplib.h>
+#include <openssl/ssl.h>
+
+#include <memory>
+#include <regex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "common/result.h"
+#include "common/unique_fd.h"
+#include "supervisor/admin/request_pool.h"
+
+namespace ppx {
+
+struct HttpServerOptions {
+  std::string host;
+  uint16_t port = 0;
+  uint32_t threads = 8;
+  std::string certPath;  // both empty: HTTP
+  std::string keyPath;
+};
+
+class HttpServer : public httplib::Server {
+ public:
+  // Runs before a request's body is read; true: answered.
+  using Gate = std::function<bool(const httplib::Request&, httplib::Response&)>;
+  using Route = std::function<void(const httplib::Request&, httplib::Response&)>;
+
+  explicit HttpServer(HttpServerOptions options);
+  ~HttpServer() override;
+
+  // Binds and serves on threads of its own; the port in use. Routes and the gate are set before.
+  Result<uint16_t> start();
+  void stop();
+  void setGate(Gate gate) { gate_ = std::move(gate); }
+  uint16_t port() const { return port_; }
+  // `pattern`: a regular expression for the whole path; what it catches is in request.matches.
+  void route(const std::string& method, const std::string& pattern, Route handler);
+
+ private:
+  struct Freed {
+    void operator()(SSL_CTX* context) const { SSL_CTX_free(context); }
+  };
+  Status loadCertificate();
+  Status listenOn();
+  void acceptClients();
+  void setHandlers();
+  bool refuse(const httplib::Request& request, httplib::Response& response) const;
+  bool refuseBody(const httplib::Request& request, httplib::Response& response) const;
+  bool refusePath(const httplib::Request& request, httplib::Response& response) const;
+  bool process_and_close_socket(int socket) override;
+
+  struct KnownRoute {
+    std::string method;
+    std::regex pattern;
+  };
+
+  HttpServerOptions options_;
+  Gate gate_;
+  std::vector<KnownRoute> routes_;
+  std::unique_ptr<SSL_CTX, Freed> tls_;
+  UniqueFd listener_;
+  UniqueFd stopBell_;
+  uint16_t port_ = 0;
+  std::unique_ptr<RequestPool> pool_;
+  std::thread thread_;
+};
+
+// {"error":{"code","message","field"}}; `field` only where one is to blame.
+void replyError(httplib::Response& response, int status, const std::string& code, const std::string& message,
+                const std::string& field = {});
+
+}  // namespace ppx

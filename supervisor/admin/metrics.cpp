@@ -1,0 +1,209 @@
+// GET /metrics: the figures of the table and of the processes.
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
+#include <fstream>
+
+#include "common/clock.h"
+#include "supervisor/admin/admin_server.h"
+#include "supervisor/admin/api_values.h"
+#include "supervisor/admin/metrics_text.h"
+
+namespace ppx {
+namespace {
+
+using Labels = MetricsText::Labels;
+
+struct WorkerFigure {
+  const char* name;
+  const char* help;
+  Atomic<uint64_t> WorkerRow::*figure;
+};
+
+// Counters of the worker rows; they go on over restarts of the process.
+constexpr WorkerFigure kWorkerCounters[] = {
+    {"paradox_accepted_total", "Connections accepted.", &WorkerRow::accepted},
+    {"paradox_refused_total", "Connections refused at a limit.", &WorkerRow::refused},
+    {"paradox_handed_off_total", "Sessions handed to a forwarder.", &WorkerRow::handedOff},
+    {"paradox_accept_pauses_total", "Pauses for want of descriptors or memory.", &WorkerRow::acceptPauses},
+    {"paradox_client_bytes_in_total", "Bytes from clients.", &WorkerRow::bytesIn},
+    {"paradox_client_bytes_out_total", "Bytes to clients.", &WorkerRow::bytesOut},
+    {"paradox_messages_in_total", "Payloads to upstreams.", &WorkerRow::messagesIn},
+    {"paradox_messages_out_total", "Replies from upstreams.", &WorkerRow::messagesOut},
+    {"paradox_broadcasts_total", "Broadcasts from upstreams.", &WorkerRow::broadcasts},
+    {"paradox_broadcast_copies_total", "Sessions that broadcasts reached.", &WorkerRow::broadcastCopies},
+    {"paradox_replies_unknown_total", "Replies to clients that are not there.", &WorkerRow::repliesUnknown},
+    {"paradox_replies_malformed_total", "Replies without a usable target.", &WorkerRow::repliesMalformed},
+    {"paradox_stream_failures_total", "Streams to upstreams that broke.", &WorkerRow::streamFailures},
+    {"paradox_sessions_moved_total", "Sessions moved to another upstream.", &WorkerRow::sessionsMoved},
+};
+
+struct UpstreamFigure {
+  const char* name;
+  const char* help;
+  Atomic<uint64_t> UpstreamSlot::*figure;
+};
+
+constexpr UpstreamFigure kUpstreamCounters[] = {
+    {"paradox_upstream_sessions_assigned_total", "Sessions ever given to it.",
+     &UpstreamSlot::sessionsAssigned},
+    {"paradox_upstream_messages_in_total", "Payloads sent to it.", &UpstreamSlot::messagesIn},
+    {"paradox_upstream_messages_out_total", "Replies from it.", &UpstreamSlot::messagesOut},
+    {"paradox_upstream_bytes_in_total", "Bytes sent to it.", &UpstreamSlot::bytesIn},
+    {"paradox_upstream_bytes_out_total", "Bytes from it.", &UpstreamSlot::bytesOut},
+    {"paradox_upstream_broadcasts_total", "Broadcasts from it.", &UpstreamSlot::broadcasts},
+};
+
+constexpr const char* kUpstreamStates[] = {"probing", "ready", "not_ready", "down", "draining"};
+
+Labels labelsOf(const WorkerStatus& worker) {
+  return {{"role", workerRoleName(worker.role)}, {"row", std::to_string(worker.row)}};
+}
+
+// Resident memory; none: the process is gone.
+std::optional<uint64_t> residentBytes(int pid) {
+  if (pid <= 0) return std::nullopt;
+  std::ifstream statm("/proc/" + std::to_string(pid) + "/statm");
+  uint64_t all = 0, resident = 0;
+  if (!(statm >> all >> resident)) return std::nullopt;
+  return resident * static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
+}
+
+void addSessions(MetricsText& text, const Table& table, const SupervisorStatus& status) {
+  std::array<uint64_t, 5> states{};
+  uint32_t slots = sessionSlotsInUse(table);
+  for (uint32_t i = 0; i < slots; ++i) {
+    auto state = static_cast<size_t>(SessionTable(table).word(i).state);
+    if (state < states.size()) ++states[state];
+  }
+  text.gauge("paradox_sessions", "Session slots in use, by state.");
+  for (SlotState state : {SlotState::kClaimed, SlotState::kHandoff, SlotState::kOwned, SlotState::kClosing})
+    text.sample(states[static_cast<size_t>(state)], {{"state", slotStateName(state)}});
+  text.gauge("paradox_session_capacity", "Sessions that are admitted at a time.");
+  text.sample(uint64_t{status.sessionCapacity});
+  text.gauge("paradox_custody_descriptors", "Clients' descriptors that the custodian holds.");
+  text.sample(table.worker(kCustodianRow).sessions.load());
+}
+
+void addCloseReasons(MetricsText& text, const Table& table) {
+  text.counter("paradox_sessions_closed_total", "Sessions that ended, by reason.");
+  for (size_t reason = 1; reason < static_cast<size_t>(CloseReason::kCount); ++reason) {
+    uint64_t sum = 0;
+    for (uint32_t row = 0; row < kWorkerRows; ++row) sum += table.worker(row).closed[reason].load();
+    const CloseReasonInfo& info = closeReasonInfo(static_cast<CloseReason>(reason));
+    text.sample(sum, {{"reason", std::string(info.name)}, {"error", info.isError ? "true" : "false"}});
+  }
+}
+
+void addJournal(MetricsText& text, const Table& table) {
+  uint64_t freeIn = 0, freeOut = 0;
+  uint32_t inSegments = table.sizes().inSegments;
+  for (uint32_t i = 0; i < table.segmentCount(); ++i)
+    if (SegmentWord::decode(table.segment(i).word.load(std::memory_order_relaxed)).kind == SegmentKind::kFree)
+      ++(i < inSegments ? freeIn : freeOut);
+  text.gauge("paradox_journal_segments_free", "Free segments of the journal.");
+  text.sample(freeIn, {{"direction", "in"}});
+  text.sample(freeOut, {{"direction", "out"}});
+  text.gauge("paradox_journal_segments", "Segments of the journal.");
+  text.sample(uint64_t{inSegments}, {{"direction", "in"}});
+  text.sample(uint64_t{table.sizes().outSegments}, {{"direction", "out"}});
+}
+
+void addWorkers(MetricsText& text, const Table& table, const SupervisorStatus& status) {
+  for (const WorkerFigure& figure : kWorkerCounters) {
+    text.counter(figure.name, figure.help);
+    for (const WorkerStatus& worker : status.workers)
+      text.sample((table.worker(worker.row).*figure.figure).load(), labelsOf(worker));
+  }
+  text.gauge("paradox_worker_sessions", "Sessions (custodian: descriptors) that the process holds.");
+  for (const WorkerStatus& worker : status.workers)
+    text.sample(table.worker(worker.row).sessions.load(), labelsOf(worker));
+  text.gauge("paradox_worker_ready", "1 while the process serves.");
+  for (const WorkerStatus& worker : status.workers)
+    text.sample(uint64_t{worker.state == "ready"}, labelsOf(worker));
+  text.counter("paradox_worker_restarts_total", "Processes that took the place of another one.");
+  for (const WorkerStatus& worker : status.workers) text.sample(uint64_t{worker.restarts}, labelsOf(worker));
+  text.gauge("paradox_worker_heartbeat_age_seconds", "Since the last heartbeat.");
+  for (const WorkerStatus& worker : status.workers) {
+    ApiJson age = secondsSince(table.worker(worker.row).heartbeatMs.load());
+    if (!age.is_null()) text.sample(age.get<double>(), labelsOf(worker));
+  }
+}
+
+void addMemory(MetricsText& text, const SupervisorStatus& status) {
+  text.gauge("paradox_resident_bytes", "Resident memory of the process, with its share of the table.");
+  if (auto bytes = residentBytes(status.pid)) text.sample(*bytes, {{"role", "supervisor"}});
+  for (const WorkerStatus& worker : status.workers)
+    if (auto bytes = residentBytes(worker.pid)) text.sample(*bytes, labelsOf(worker));
+}
+
+struct UpstreamRow {
+  const UpstreamSlot* slot;
+  std::string state;
+  uint32_t sessions;
+  Labels labels;
+};
+
+std::vector<UpstreamRow> upstreamRows(const Table& table, const UpstreamRegistry& registry) {
+  std::vector<uint32_t> sessions = sessionsPerUpstream(table);
+  std::vector<UpstreamRow> rows;
+  for (const UpstreamRef& upstream : registry.list()) {
+    const UpstreamSlot& slot = table.upstream(upstream.slot);
+    std::string host = slot.host;
+    if (host.find(':') != std::string::npos) host = "[" + host + "]";
+    rows.push_back({&slot,
+                    upstreamStateName(slot),
+                    sessions[upstream.slot],
+                    {{"uuid", uuidText(upstream.uuid)},
+                     {"address", host + ":" + std::to_string(slot.port.load())},
+                     {"pool", poolName(table, slot.pool.load())}}});
+  }
+  return rows;
+}
+
+void addUpstreams(MetricsText& text, const std::vector<UpstreamRow>& rows) {
+  text.gauge("paradox_upstreams", "Upstreams by state.");
+  for (const char* state : kUpstreamStates) {
+    uint64_t count = 0;
+    for (const UpstreamRow& row : rows) count += row.state == state;
+    text.sample(count, {{"state", state}});
+  }
+  text.gauge("paradox_upstream_ready", "1 while it is ready.");
+  for (const UpstreamRow& row : rows) text.sample(uint64_t{row.state == "ready"}, row.labels);
+  text.gauge("paradox_upstream_sessions", "Sessions that it has now.");
+  for (const UpstreamRow& row : rows) text.sample(uint64_t{row.sessions}, row.labels);
+  text.counter("paradox_upstream_times_down_total", "Times that it was taken out.");
+  for (const UpstreamRow& row : rows) text.sample(uint64_t{row.slot->timesDown.load()}, row.labels);
+  for (const UpstreamFigure& figure : kUpstreamCounters) {
+    text.counter(figure.name, figure.help);
+    for (const UpstreamRow& row : rows) text.sample((row.slot->*figure.figure).load(), row.labels);
+  }
+}
+
+std::string metricsText(const AdminContext& context, const UpstreamRegistry& registry) {
+  const Table& table = context.table;
+  SupervisorStatus status = context.status();
+  MetricsText text;
+  text.gauge("paradox_info", "The version that runs.");
+  text.sample(uint64_t{1}, {{"version", status.version}});
+  text.gauge("paradox_uptime_seconds", "Since the supervisor started.");
+  text.sample(static_cast<double>(realtimeMillis() - status.startedRealtimeMs) / 1000);
+  addSessions(text, table, status);
+  addCloseReasons(text, table);
+  addJournal(text, table);
+  addWorkers(text, table, status);
+  addMemory(text, status);
+  addUpstreams(text, upstreamRows(table, registry));
+  return text.take();
+}
+
+}  // namespace
+
+void addMetricsRoute(HttpServer& server, const AdminContext& context, const UpstreamRegistry& registry) {
+  server.route("GET", "/metrics", [&](const auto&, auto& response) {
+    response.set_content(metricsText(context, registry), "text/plain; version=0.0.4; charset=utf-8");
+  });
+}
+
+}  // namespace ppx

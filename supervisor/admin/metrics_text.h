@@ -1,0 +1,31 @@
+// Text in Prometheus' exposition format 0.0.4. Pure: families in the order of their opening.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace ppx {
+
+class MetricsText {
+ public:
+  using Labels = std::vector<std::pair<std::string, std::string>>;
+
+  // All samples of a family follow its opening.
+  void counter(const std::string& name, const std::string& help) { family(name, help, "counter"); }
+  void gauge(const std::string& name, const std::string& help) { family(name, help, "gauge"); }
+  void sample(double value, const Labels& labels = {});
+  void sample(uint64_t value, const Labels& labels = {});
+
+  std::string take() { return std::move(text_); }
+
+ private:
+  void family(const std::string& name, const std::string& help, const char* type);
+  void line(const std::string& value, const Labels& labels);
+
+  std::string name_;
+  std::string text_;
+};
+
+}  // namespace ppx

@@ -1,0 +1,118 @@
+// GET /admin/status, GET /health/live, GET /health/ready.
+#include "common/clock.h"
+#include "supervisor/admin/admin_server.h"
+#include "supervisor/admin/api_values.h"
+
+namespace ppx {
+namespace {
+
+struct UpstreamCounts {
+  uint32_t ready = 0, probing = 0, notReady = 0, down = 0, draining = 0;
+};
+
+UpstreamCounts countUpstreams(const Table& table, const UpstreamRegistry& registry) {
+  UpstreamCounts counts;
+  for (const UpstreamRef& upstream : registry.list()) {
+    std::string state = upstreamStateName(table.upstream(upstream.slot));
+    if (state == "ready") ++counts.ready;
+    if (state == "probing") ++counts.probing;
+    if (state == "not_ready") ++counts.notReady;
+    if (state == "down") ++counts.down;
+    if (state == "draining") ++counts.draining;
+  }
+  return counts;
+}
+
+uint32_t openSessions(const Table& table) {
+  uint32_t open = 0, slots = sessionSlotsInUse(table);
+  for (uint32_t i = 0; i < slots; ++i) {
+    SlotState state = SessionTable(table).word(i).state;
+    if (state != SlotState::kFree && state != SlotState::kClaimed) ++open;
+  }
+  return open;
+}
+
+ApiJson listenersOf(const SupervisorStatus& status) {
+  ApiJson out = ApiJson::array();
+  for (const ListenerStatus& listener : status.listeners)
+    out.push_back(
+        {{"name", listener.name}, {"host", listener.host}, {"port", listener.port}, {"pool", listener.pool}});
+  return out;
+}
+
+ApiJson workersOf(const SupervisorStatus& status, const Table& table) {
+  ApiJson out = ApiJson::array();
+  for (const WorkerStatus& worker : status.workers) {
+    const WorkerRow& row = table.worker(worker.row);
+    out.push_back({{"role", workerRoleName(worker.role)},
+                   {"row", worker.row},
+                   {"pid", worker.pid},
+                   {"incarnation", worker.incarnation},
+                   {"state", worker.state},
+                   {"restarts", worker.restarts},
+                   {"sessions", row.sessions.load()},
+                   {"heartbeat_seconds_ago", secondsSince(row.heartbeatMs.load())}});
+  }
+  return out;
+}
+
+// Serving: acceptors take clients and a forwarder is there to carry them. An upstream need not be ready:
+// clients wait for one.
+bool isServing(const SupervisorStatus& status) {
+  bool forwarder = false;
+  for (const WorkerStatus& worker : status.workers)
+    forwarder = forwarder || (worker.role == WorkerRole::kForwarder && worker.state == "ready");
+  return status.ready && forwarder && !status.draining;
+}
+
+ApiJson upstreamsJson(const UpstreamCounts& counts) {
+  return {{"ready", counts.ready},
+          {"probing", counts.probing},
+          {"not_ready", counts.notReady},
+          {"down", counts.down},
+          {"draining", counts.draining}};
+}
+
+void show(httplib::Response& response, const AdminContext& context, const UpstreamRegistry& registry,
+          uint16_t port) {
+  SupervisorStatus status = context.status();
+  reply(response, 200,
+        {{"version", status.version},
+         {"pid", status.pid},
+         {"uptime_seconds", static_cast<double>(realtimeMillis() - status.startedRealtimeMs) / 1000},
+         {"ready", isServing(status)},
+         {"draining", status.draining},
+         {"config_file", context.configFile},
+         {"runtime_dir", context.runtimeDir},
+         {"listeners", listenersOf(status)},
+         {"admin", {{"host", context.config.management.host}, {"port", port}}},
+         {"workers", workersOf(status, context.table)},
+         {"sessions",
+          {{"open", openSessions(context.table)},
+           {"capacity", status.sessionCapacity},
+           {"descriptor_limit", status.descriptorLimit}}},
+         {"upstreams", upstreamsJson(countUpstreams(context.table, registry))}});
+}
+
+void ready(httplib::Response& response, const AdminContext& context, const UpstreamRegistry& registry) {
+  SupervisorStatus status = context.status();
+  bool serving = isServing(status);
+  reply(response, serving ? 200 : 503,
+        {{"ready", serving},
+         {"draining", status.draining},
+         {"upstreams_ready", countUpstreams(context.table, registry).ready}});
+}
+
+}  // namespace
+
+void addStatusRoutes(HttpServer& server, const AdminContext& context, const UpstreamRegistry& registry) {
+  server.route("GET", "/admin/status",
+               [&](const auto&, auto& response) { show(response, context, registry, server.port()); });
+  server.route("GET", "/health/ready",
+               [&](const auto&, auto& response) { ready(response, context, registry); });
+  server.route("GET", "/health/live", [](const auto&, auto& response) {
+    reply(response, 200, {{"live", true}});
+  });
+}
+
+}  // namespace ppx

@@ -1,0 +1,171 @@
+#include "supervisor/admin/upstream_registry.h"
+
+#include <chrono>
+#include <cstring>
+
+#include "common/clock.h"
+#include "common/log.h"
+
+namespace ppx {
+namespace {
+
+// After drain_max every forwarder has cancelled its stream; this much later nobody will answer any more.
+constexpr uint64_t kDrainMarginMs = 5000;
+
+UpstreamLife lifeOf(const UpstreamSlot& slot) {
+  return lifeState<UpstreamLife>(slot.life.load());
+}
+
+}  // namespace
+
+const char* upstreamStateName(const UpstreamSlot& slot) {
+  if (lifeOf(slot) == UpstreamLife::kDraining) return "draining";
+  switch (lifeState<UpstreamHealth>(slot.health.load())) {
+    case UpstreamHealth::kProbing:
+      return "probing";
+    case UpstreamHealth::kReady:
+      return "ready";
+    case UpstreamHealth::kDown:
+      return "down";
+    case UpstreamHealth::kNotReady:
+      return "not_ready";
+  }
+  return "unknown";
+}
+
+bool UpstreamRegistry::occupied(uint32_t slot) const {
+  return lifeOf(table_->upstream(slot)) != UpstreamLife::kFree;
+}
+
+void UpstreamRegistry::announce() {
+  table_->header().upstreamEpoch.fetch_add(1);
+  doorbells_->ringAll();
+}
+
+AddOutcome UpstreamRegistry::add(const UpstreamRequest& request) {
+  std::lock_guard lock(mutex_);
+  std::optional<uint32_t> free;
+  for (uint32_t i = 0; i < table_->sizes().upstreamSlots; ++i) {
+    const UpstreamSlot& slot = table_->upstream(i);
+    if (!occupied(i)) {
+      if (!free) free = i;
+      continue;
+    }
+    if (slot.port.load() == request.port && slot.pool.load() == request.pool && request.host == slot.host)
+      return {AddOutcome::Kind::kAlreadyThere,
+              {i, lifeGeneration(slot.life.load()), {slot.uuidHigh.load(), slot.uuidLow.load()}}};
+  }
+  if (!free || request.host.size() > kMaxHostBytes) return {AddOutcome::Kind::kFull, {}};
+
+  UpstreamSlot& slot = table_->upstream(*free);
+  uint32_t generation = lifeGeneration(slot.life.load());
+  RandomSource random;
+  Uuid uuid = randomUuid(random);
+  slot.uuidHigh.store(uuid.high);
+  slot.uuidLow.store(uuid.low);
+  slot.pool.store(request.pool);
+  slot.port.store(request.port);
+  slot.aliveTimeoutMs.store(request.aliveTimeoutMs);
+  slot.readyTimeoutMs.store(request.readyTimeoutMs);
+  slot.registeredRealtimeMs.store(static_cast<uint64_t>(realtimeMillis()));
+  slot.drainSinceMs.store(0);
+  std::memcpy(slot.host, request.host.c_str(), request.host.size() + 1);
+  slot.lastReadyMs.store(0);
+  slot.lastLiveMs.store(0);
+  slot.readyFailures.store(0);
+  slot.timesDown.store(0);
+  for (Atomic<uint32_t>& failures : slot.streamFailures) failures.store(0);
+  for (Atomic<uint64_t>* figure : {&slot.sessionsAssigned, &slot.messagesIn, &slot.messagesOut, &slot.bytesIn,
+                                   &slot.bytesOut, &slot.broadcasts})
+    figure->store(0);
+  slot.health.store(lifeWord(generation, static_cast<uint8_t>(UpstreamHealth::kProbing)));
+  slot.life.store(lifeWord(generation, static_cast<uint8_t>(UpstreamLife::kActive)));
+  announce();
+  spdlog::info("upstream {}:{} is registered as {}", request.host, request.port, uuidText(uuid));
+  return {AddOutcome::Kind::kAdded, {*free, generation, uuid}};
+}
+
+bool UpstreamRegistry::waitReady(const UpstreamRef& upstream) {
+  const UpstreamSlot& slot = table_->upstream(upstream.slot);
+  auto ready = [&] {
+    uint64_t health = slot.health.load();
+    return lifeGeneration(health) == upstream.generation &&
+           lifeState<UpstreamHealth>(health) == UpstreamHealth::kReady;
+  };
+  auto over = [&] { return lifeGeneration(slot.life.load()) != upstream.generation; };
+  std::unique_lock lock(mutex_);
+  news_.wait_for(lock, std::chrono::milliseconds(slot.readyTimeoutMs.load()),
+                 [&] { return ready() || over(); });
+  return ready();
+}
+
+std::optional<UpstreamRef> UpstreamRegistry::find(const Uuid& uuid) const {
+  for (const UpstreamRef& upstream : list())
+    if (upstream.uuid == uuid) return upstream;
+  return std::nullopt;
+}
+
+std::vector<UpstreamRef> UpstreamRegistry::list() const {
+  std::lock_guard lock(mutex_);
+  std::vector<UpstreamRef> out;
+  for (uint32_t i = 0; i < table_->sizes().upstreamSlots; ++i) {
+    const UpstreamSlot& slot = table_->upstream(i);
+    if (occupied(i))
+      out.push_back({i, lifeGeneration(slot.life.load()), {slot.uuidHigh.load(), slot.uuidLow.load()}});
+  }
+  return out;
+}
+
+bool UpstreamRegistry::remove(const Uuid& uuid) {
+  std::optional<UpstreamRef> found = find(uuid);
+  if (!found) return false;
+  std::lock_guard lock(mutex_);
+  UpstreamSlot& slot = table_->upstream(found->slot);
+  uint64_t active = lifeWord(found->generation, static_cast<uint8_t>(UpstreamLife::kActive));
+  slot.drainSinceMs.store(static_cast<uint64_t>(monotonicMillis()));
+  if (slot.life.compare_exchange_strong(
+          active, lifeWord(found->generation, static_cast<uint8_t>(UpstreamLife::kDraining)))) {
+    spdlog::info("upstream {}:{} is drained", slot.host, slot.port.load());
+    announce();
+  }
+  return lifeGeneration(slot.life.load()) == found->generation;
+}
+
+void UpstreamRegistry::changed(uint32_t slot, uint32_t generation) {
+  if (slot >= table_->sizes().upstreamSlots) return;
+  std::lock_guard lock(mutex_);
+  if (lifeGeneration(table_->upstream(slot).life.load()) == generation) freeIfDrained(slot);
+  news_.notify_all();
+}
+
+void UpstreamRegistry::sweep() {
+  std::lock_guard lock(mutex_);
+  for (uint32_t i = 0; i < table_->sizes().upstreamSlots; ++i) freeIfDrained(i);
+}
+
+bool UpstreamRegistry::streamsEnded(const UpstreamSlot& slot, uint32_t generation) const {
+  for (uint8_t row = 0; row < kMaxForwarders; ++row) {
+    if (table_->worker(row).ready.load() == 0) continue;  // a forwarder that starts now opens none to it
+    uint64_t stream = slot.streams[row].load();
+    bool ended = lifeGeneration(stream) == generation && lifeState<StreamState>(stream) == StreamState::kNone;
+    if (!ended) return false;
+  }
+  return true;
+}
+
+void UpstreamRegistry::freeIfDrained(uint32_t index) {
+  UpstreamSlot& slot = table_->upstream(index);
+  uint64_t life = slot.life.load();
+  if (lifeState<UpstreamLife>(life) != UpstreamLife::kDraining) return;
+  uint64_t since = slot.drainSinceMs.load();
+  uint64_t patience = table_->header().drainMaxMs.load() + kDrainMarginMs;
+  bool overdue = static_cast<uint64_t>(monotonicMillis()) - since > patience;
+  uint32_t generation = lifeGeneration(life);
+  if (!overdue && !streamsEnded(slot, generation)) return;
+  spdlog::info("upstream {}:{} is removed{}", slot.host, slot.port.load(),
+               overdue ? " without an answer" : "");
+  slot.life.store(lifeWord(generation + 1, static_cast<uint8_t>(UpstreamLife::kFree)));
+  announce();
+}
+
+}  // namespace ppx
