@@ -2,8 +2,8 @@
 
 #include <grpcpp/support/slice.h>
 
+#include <algorithm>
 #include <cstdint>
-#include <cstring>
 #include <string_view>
 
 #include "examples/common/time_text.h"
@@ -108,8 +108,7 @@ std::uint8_t* putLength(std::uint8_t* out, int field, std::uint64_t length) {
 
 std::uint8_t* putField(std::uint8_t* out, int field, std::string_view value) {
   out = putLength(out, field, value.size());
-  std::memcpy(out, value.data(), value.size());
-  return out + value.size();
+  return std::copy(value.begin(), value.end(), out);
 }
 
 std::size_t fieldSize(std::string_view value) {
