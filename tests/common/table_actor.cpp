@@ -196,6 +196,10 @@ void TableActor::pushTo(SlotRef ref) {
       if (gone) violation("slot %u: a push to an earlier life arrived", ref.slot);
       record.next.store(header.number + 1);
       ++arena_->counters.messages;
+      if (const Verdict& verdict = arena_->verdicts[ref.slot];
+          verdict.life.load() == ref.generation + 1 && verdict.arrived[self_.row].load() <= header.number)
+        violation("slot %u: message %u of row %u was accepted and dropped", ref.slot, header.number,
+                  self_.row);
       break;
     case PushResult::kGone:
       ++arena_->counters.refusedPushes;
@@ -221,6 +225,7 @@ void TableActor::serve() {
     ::sched_yield();  // whoever has them may be waiting for our processor
     return;
   }
+  if (mine->closing) return release(*mine);
   switch (pick(40)) {
     case 0:
       return move(*mine);
@@ -298,10 +303,14 @@ void TableActor::end(Mine& mine) {
 }
 
 void TableActor::finish(Mine& mine, bool flush) {
-  SlotRef ref = mine.ref;
   mine.outbox.collect(*table_);
   while (flush && mine.outbox.pending(*table_) > 0) send(mine, 100000);
   verify(mine, flush);
+  mine.closing = true;
+}
+
+void TableActor::release(Mine& mine) {
+  SlotRef ref = mine.ref;
   while (!mine.in.empty()) passOn(mine);
   mine.outbox.discard(*table_, journal_);
   letGo(ref);
@@ -350,17 +359,25 @@ void TableActor::verify(const Mine& mine, bool whole) const {
                   static_cast<unsigned long long>(i));
     at += there;
   }
-  for (uint32_t row = 0; whole && row < kActorRows; ++row) {
-    const PushRecord& record = arena_->records[row][slot];
-    if (record.life.load() == mine.ref.generation + 1) missing(row, expected[row], record.next.load());
+  if (whole) {
+    // The verdict first, then the pushers' notes: a push that is accepted from here on sees the verdict.
+    Verdict& verdict = arena_->verdicts[slot];
+    for (uint32_t row = 0; row < kActorRows; ++row) verdict.arrived[row].store(expected[row]);
+    verdict.life.store(mine.ref.generation + 1);
+    for (uint32_t row = 0; row < kActorRows; ++row) {
+      const PushRecord& record = arena_->records[row][slot];
+      if (record.life.load() == mine.ref.generation + 1) missing(row, expected[row], record.next.load());
+    }
   }
   ++arena_->counters.verified;
 }
 
 void TableActor::endAll() {
   takeHandoffs();
-  for (auto& mine : mine_)
-    if (mine) end(*mine);
+  for (auto& mine : mine_) {
+    if (mine && !mine->closing) end(*mine);
+    if (mine) release(*mine);
+  }
 }
 
 }  // namespace ppx::testing

@@ -41,6 +41,12 @@ struct Wire {
   std::array<char, kWireBytes> bytes;
 };
 
+// What the end of a session found: a push that is accepted later must be among it.
+struct Verdict {
+  Atomic<uint32_t> life;  // generation + 1, once the session was sent to its end
+  std::array<Atomic<uint32_t>, kActorRows> arrived;
+};
+
 struct Counters {
   Atomic<uint64_t> steps, sessions, moves, messages, refusedPushes, fullPushes, bytes, takeovers, verified,
       leaksFound, auditFound;
@@ -50,6 +56,7 @@ struct Counters {
 struct Arena {
   std::array<std::array<PushRecord, kActorSlots>, kActorRows> records;
   std::array<Wire, kActorSlots> wires;
+  std::array<Verdict, kActorSlots> verdicts;
   std::array<Atomic<uint64_t>, kActorSlots> holders;  // row << 32 | incarnation of who works on the session
   Atomic<uint32_t> deaths;
   Atomic<uint32_t> pauseRound;  // 0: run
@@ -76,6 +83,7 @@ class TableActor {
     SlotRef ref;
     MailOutbox outbox;
     std::vector<uint32_t> in;  // in the order of their ordinals
+    bool closing = false;      // ended and verified; the rest comes some steps later
   };
 
   uint64_t pick(uint64_t below) { return random_() % below; }
@@ -90,6 +98,7 @@ class TableActor {
   void move(Mine& mine);
   void end(Mine& mine);
   void finish(Mine& mine, bool flush);
+  void release(Mine& mine);
   void verify(const Mine& mine, bool whole) const;
   Mine& adopt(SlotRef ref);
   void adoptInput(Mine& mine);
