@@ -32,21 +32,15 @@ const char* phaseText(int phase) {
 
 }  // namespace
 
-Supervisor::Supervisor(Config config, RuntimeDir dir, Options options)
-    : config_(std::move(config)), dir_(std::move(dir)), options_(std::move(options)) {
-  status_.pid = ::getpid();
-  status_.startedRealtimeMs = realtimeMillis();
-  status_.version = PPX_VERSION;
-}
-
-Supervisor::~Supervisor() = default;
-
 int Supervisor::run() {
   listenForSignals();
   if (adopted_) workers_->adopt();
   enter(Phase::kCustodian);
   io_.run();
   dir_.removeFiles();
+  // A request that has outlived its deadline has threads that nobody can wait for.
+  if (!adminStopped_) ::_exit(kExitOrderly);
+  adminStop_.join();
   return kExitOrderly;
 }
 
@@ -67,17 +61,6 @@ void Supervisor::makeWorkers() {
     spdlog::info("the custodian holds what a successor needs");
     advance();
   });
-}
-
-AdminContext Supervisor::adminContext() {
-  return {*table_,
-          *doorbells_,
-          config_,
-          options_.configFile,
-          dir_.path(),
-          [this] { return board_.read(); },
-          [this](std::function<void()> work) { boost::asio::post(io_, std::move(work)); },
-          [this](AdminContext::UpstreamChangedHandler handler) { upstreamChanged_ = std::move(handler); }};
 }
 
 // Called after each change of a worker's state; goes as far as it can.
@@ -101,7 +84,7 @@ void Supervisor::advance() {
         if (workers_->gone(WorkerRole::kForwarder)) enter(Phase::kStoppingProber);
         break;
       case Phase::kStoppingProber:
-        if (workers_->gone(WorkerRole::kProber)) enter(Phase::kStoppingCustodian);
+        if (workers_->gone(WorkerRole::kProber) && adminWaited_) enter(Phase::kStoppingCustodian);
         break;
       case Phase::kStoppingCustodian:
         if (workers_->gone(WorkerRole::kCustodian)) enter(Phase::kStopped);
@@ -138,6 +121,7 @@ void Supervisor::enter(Phase phase) {
     case Phase::kStoppingForwarders:
       return workers_->stop(WorkerRole::kForwarder, config_.management.shutdownTimeout.count());
     case Phase::kStoppingProber:
+      stopAdmin();
       return workers_->stop(WorkerRole::kProber, kOtherStopMs);
     case Phase::kStoppingCustodian:
       custody_->stop();
@@ -145,6 +129,7 @@ void Supervisor::enter(Phase phase) {
     case Phase::kStopped:
       spdlog::info("stopped");
       control_->stop();
+      sweepTimer_.cancel();
       return io_.stop();
     case Phase::kPrepared:
       return;
@@ -157,7 +142,7 @@ void Supervisor::serve() {
   for (const ListenerStatus& listener : status_.listeners)
     places += (places.empty() ? "" : ", ") + listener.host + ":" + std::to_string(listener.port) + " (" +
               listener.name + ")";
-  spdlog::info("listening on {}", places);
+  spdlog::info("listening on {}; admin API on {}:{}", places, config_.management.host, adminPort_);
   notifyService("READY=1\nSTATUS=serving");
 }
 
@@ -187,6 +172,7 @@ void Supervisor::onSignal(int signal) {
     return beginStop();
   }
   spdlog::warn("killing what is left");
+  adminWaited_ = true;
   workers_->killAll();
 }
 

@@ -13,6 +13,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <thread>
 
 #include "supervisor/admin_context.h"
 #include "supervisor/control_server.h"
@@ -24,6 +25,8 @@
 #include "supervisor/worker_manager.h"
 
 namespace ppx {
+
+class AdminServer;
 
 class Supervisor {
  public:
@@ -67,6 +70,10 @@ class Supervisor {
   void makeWorkers();
 
   AdminContext adminContext();
+  std::optional<StartFailure> startAdmin();
+  void registerUpstreams();
+  void sweepUpstreams();
+  void stopAdmin();
   void advance();
   void enter(Phase phase);
   void serve();
@@ -83,6 +90,8 @@ class Supervisor {
   boost::asio::io_context io_{1};
   boost::asio::signal_set signals_{io_};
   boost::asio::steady_timer lateTimer_{io_};
+  boost::asio::steady_timer sweepTimer_{io_};
+  boost::asio::steady_timer adminDeadline_{io_};
   StatusBoard board_;
   SupervisorStatus status_;  // its parts that do not change often
   std::map<uint32_t, UniqueFd> inheritedListeners_;
@@ -93,9 +102,15 @@ class Supervisor {
   std::optional<WorkerManager> workers_;
   std::optional<CustodyKeeper> custody_;
   AdminContext::UpstreamChangedHandler upstreamChanged_;
+  std::unique_ptr<AdminServer> admin_;
+  std::thread adminStop_;      // AdminServer::stop() waits for requests that wait for this loop
+  bool adminWaited_ = false;   // it has returned, or its time is over
+  bool adminStopped_ = false;  // it has returned
   Phase phase_ = Phase::kPrepared;
   bool adopted_ = false;
+  bool fresh_ = false;  // the table is new: nobody else lives in the directory
   bool custodyFilled_ = false;
+  uint16_t adminPort_ = 0;
 };
 
 }  // namespace ppx

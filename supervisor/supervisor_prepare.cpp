@@ -21,7 +21,8 @@ StartFailure permanent(const std::string& text) {
 
 std::optional<StartFailure> Supervisor::prepare() {
   auto failure = prepareAll();
-  if (failure) dir_.abandon();
+  if (failure && fresh_) dir_.removeFiles();
+  if (failure && !fresh_) dir_.abandon();
   return failure;
 }
 
@@ -39,7 +40,7 @@ std::optional<StartFailure> Supervisor::prepareAll() {
   makeWorkers();
   if (Status listening = control_->listen(dir_.path()); !listening) return temporary(listening.error().text);
   publishStatus();
-  return std::nullopt;
+  return startAdmin();
 }
 
 std::optional<StartFailure> Supervisor::missingPrograms() const {
@@ -61,6 +62,7 @@ std::optional<StartFailure> Supervisor::makeTable() {
   if (!table || !doorbells) return temporary((table ? doorbells.error() : table.error()).text);
   table_ = std::move(*table);
   doorbells_ = std::move(*doorbells);
+  fresh_ = true;
   return std::nullopt;
 }
 

@@ -17,7 +17,6 @@ namespace {
 namespace asio = boost::asio;
 using std::chrono::milliseconds;
 
-constexpr size_t kMaxObituaries = 64;
 constexpr Millis kStopSlackMs = 500;  // beyond its own deadline, before it is killed
 
 bool sameFile(int a, int b) {
@@ -113,8 +112,6 @@ void WorkerManager::act(Worker& worker, WorkerAction action) {
   }
 }
 
-// --- hello, ready, closed
-
 std::string WorkerManager::whyNot(const ControlPeer& peer, const control::Hello& hello, int memfd) const {
   auto found = workers_.find(hello.row);
   if (found == workers_.end() || found->second->role != hello.role)
@@ -201,150 +198,6 @@ void WorkerManager::tellPeersChanged(const Worker* except) {
     if (worker.get() != except && worker->peer) worker->peer->send(control::PeersChanged{});
 }
 
-// --- start and adoption
-
-void WorkerManager::start(WorkerRole role) {
-  for (auto& [row, worker] : workers_) {
-    if (worker->role != role) continue;
-    worker->wanted = true;
-    if (worker->state == WorkerState::kAbsent) fire(*worker, WorkerEvent::kSpawnDue);
-  }
-}
-
-void WorkerManager::spawnInto(Worker& worker) {
-  uint64_t incarnation = table_.header().nextIncarnation.fetch_add(1);
-  auto process = spawn(options_.programDir + "/" + programName(worker.role),
-                       workerArguments(options_.runtimeDir, worker.row, static_cast<uint32_t>(incarnation)));
-  if (!process) {
-    spdlog::error("{}: {}", nameOf(worker), process.error().text);
-    return fire(worker, WorkerEvent::kSpawnFailed);
-  }
-  worker.process = std::move(*process);
-  worker.incarnation = incarnation;
-  WorkerRow& row = table_.worker(worker.row);
-  row.pid.store(static_cast<uint32_t>(worker.process.pid));
-  row.role.store(static_cast<uint32_t>(worker.role));
-  row.startedRealtimeMs.store(static_cast<uint64_t>(realtimeMillis()));
-  row.incarnation.store(incarnation);
-  // Its predecessor may have been killed between hearing the bell and saying so; later rings would be saved.
-  if (worker.role != WorkerRole::kCustodian) doorbells_.ring(worker.row);
-  worker.silence.restart();
-  watchDeath(worker);
-  fire(worker, WorkerEvent::kSpawned);
-}
-
-void WorkerManager::watchDeath(Worker& worker) {
-  worker.deathWatch.assign(::fcntl(worker.process.pidfd.get(), F_DUPFD_CLOEXEC, 3));
-  worker.deathWatch.async_wait(asio::posix::stream_descriptor::wait_read,
-                               [this, &worker](const boost::system::error_code& error) {
-                                 if (!error) fire(worker, WorkerEvent::kDied);
-                               });
-}
-
-void WorkerManager::adopt() {
-  for (uint8_t row = 0; row < kWorkerRows; ++row) {
-    WorkerRow& entry = table_.worker(row);
-    uint64_t incarnation = entry.incarnation.load();
-    auto role = static_cast<WorkerRole>(entry.role.load());
-    if (incarnation == 0 || role == WorkerRole::kNone || role > WorkerRole::kCustodian) continue;
-    if (!workers_.contains(row)) addRow(role, row);
-    Worker& worker = *workers_.at(row);
-    worker.wanted = true;
-    worker.incarnation = incarnation;
-    if (adoptProcess(worker, static_cast<int>(entry.pid.load()), incarnation)) {
-      spdlog::info("{} (pid {}) lives on; waiting for its hello", nameOf(worker), worker.process.pid);
-      watchDeath(worker);
-      fire(worker, WorkerEvent::kSpawned);
-    } else {
-      spdlog::warn("{} (pid {}) died while there was no supervisor", nameOf(worker), entry.pid.load());
-      worker.state = WorkerState::kStarting;
-      fire(worker, WorkerEvent::kDied);
-    }
-  }
-}
-
-// A pid may mean another process by now: it is taken for the worker only if its arguments say so.
-bool WorkerManager::adoptProcess(Worker& worker, int pid, uint64_t incarnation) {
-  auto process = openProcess(pid);
-  if (!process) return false;
-  if (isDead(*process) ||
-      !runsWith(pid, workerArguments(options_.runtimeDir, worker.row, static_cast<uint32_t>(incarnation))))
-    return false;
-  worker.process = std::move(*process);
-  return true;
-}
-
-// --- death
-
-void WorkerManager::bury(Worker& worker, bool respawn) {
-  std::string how = worker.process.pidfd ? reap(worker.process) : "ended";
-  int pid = worker.process.pid;
-  boost::system::error_code ignored;
-  worker.deathWatch.close(ignored);
-  worker.stopTimer.cancel();
-  worker.process = {};
-  if (worker.peer) std::exchange(worker.peer, nullptr)->close();
-  bool tell = worker.role == WorkerRole::kForwarder || worker.role == WorkerRole::kCustodian;
-  Millis served = worker.readySince == 0 ? 0 : monotonicMillis() - worker.readySince;
-  worker.readySince = 0;
-
-  control::WorkerDied message;
-  message.row = worker.row;
-  message.incarnation = static_cast<uint32_t>(worker.incarnation);
-  message.successorRow = respawn ? worker.row : kWorkerRows;
-  WorkerRow& row = table_.worker(worker.row);
-  row.ready.store(0);
-  row.pid.store(0);
-  row.incarnation.store(0);
-  worker.incarnation = 0;
-  obituaries_.push_back(message);
-  if (obituaries_.size() > kMaxObituaries) obituaries_.pop_front();
-  for (auto& [otherRow, other] : workers_)
-    if (other->peer) other->peer->send(message);
-  if (tell) tellPeersChanged(&worker);
-  if (respawn) {
-    spdlog::warn("{} (pid {}) died: {}", nameOf(worker), pid, how);
-    row.restarts.fetch_add(1);
-    backOff(worker, served);
-  } else {
-    spdlog::info("{} (pid {}) has left: {}", nameOf(worker), pid, how);
-  }
-}
-
-void WorkerManager::backOff(Worker& worker, Millis servedMs) {
-  Millis wait = worker.backoff.afterDeath(servedMs);
-  if (wait > 0) spdlog::warn("{} is started again in {} ms", nameOf(worker), wait);
-  worker.respawnTimer.expires_after(milliseconds(wait));
-  worker.respawnTimer.async_wait([this, &worker](const boost::system::error_code& error) {
-    if (!error && worker.wanted) fire(worker, WorkerEvent::kSpawnDue);
-  });
-}
-
-void WorkerManager::armLook() {
-  lookTimer_.expires_after(milliseconds(lookInterval_));
-  lookTimer_.async_wait([this](const boost::system::error_code& error) {
-    if (error) return;
-    lookForSilence();
-    armLook();
-  });
-}
-
-void WorkerManager::lookForSilence() {
-  Millis now = monotonicMillis(), elapsed = now - lastLook_;
-  lastLook_ = now;
-  for (auto& [row, worker] : workers_) {
-    if (worker->process.pid == 0) continue;
-    uint64_t heartbeat = table_.worker(row).heartbeatMs.load();
-    if (worker->silence.look(heartbeat, worker->peer != nullptr, elapsed, lookInterval_,
-                             options_.workers.heartbeatTimeout.count())) {
-      worker->silence.restart();
-      fire(*worker, WorkerEvent::kSilent);
-    }
-  }
-}
-
-// --- stop
-
 void WorkerManager::stop(WorkerRole role, Millis deadline) {
   for (auto& [row, worker] : workers_) {
     if (worker->role != role) continue;
@@ -375,8 +228,6 @@ void WorkerManager::killAll() {
   for (auto& [row, worker] : workers_)
     if (worker->process.pid != 0) killNow(worker->process);
 }
-
-// --- what others ask
 
 bool WorkerManager::gone(WorkerRole role) const {
   return std::none_of(workers_.begin(), workers_.end(), [&](const auto& each) {
