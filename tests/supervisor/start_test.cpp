@@ -1,9 +1,11 @@
 // The command line, the start, the lock and the stop of paradoxd.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <httplib.h>
 #include <signal.h>
 
 #include <filesystem>
+#include <fstream>
 
 #include "supervisor/exit_codes.h"
 #include "supervisor/listener_sockets.h"
@@ -83,6 +85,42 @@ TEST(Paradoxd, SaysWhichPortIsTaken) {
   EXPECT_THAT(outcome.said, HasSubstr("listener \"default\" on 127.0.0.1:" + std::to_string(taken->port) +
                                       ": bind: Address already in use"));
   EXPECT_FALSE(std::filesystem::exists(daemon.runtimeDir() + "/paradoxd.pid"));
+}
+
+TEST(Paradoxd, SaysThatTheAdminPortIsTaken) {
+  ListenerConfig config;
+  config.port = 0;
+  auto taken = openListener(config);
+  ASSERT_TRUE(taken.ok());
+  Daemon daemon("[server]\nport = 0\n[management_server]\nport = " + std::to_string(taken->port) + "\n");
+  Outcome outcome = runDaemon(daemon);
+  EXPECT_EQ(outcome.code, kExitTryAgain);
+  EXPECT_THAT(outcome.said, HasSubstr("admin API: "));
+  EXPECT_THAT(outcome.said, HasSubstr(std::to_string(taken->port)));
+  EXPECT_FALSE(std::filesystem::exists(daemon.runtimeDir()));
+}
+
+TEST(Paradoxd, TellsItsPortsAndTheFilesUpstreamsThroughTheAdminApi) {
+  Daemon daemon(smallConfig() + "[[upstream]]\nhost = '127.0.0.1'\nport = 45999\n");
+  daemon.start();
+  std::string line = daemon.waitFor("listening on");
+  ASSERT_FALSE(line.empty());
+  int port = 0;
+  std::ifstream(daemon.runtimeDir() + "/admin.port") >> port;
+  EXPECT_THAT(line, HasSubstr("admin API on 127.0.0.1:" + std::to_string(port)));
+  httplib::Client client("127.0.0.1", port);
+  auto health = client.Get("/health/ready");
+  ASSERT_TRUE(health);
+  auto status = client.Get("/admin/status");
+  ASSERT_TRUE(status);
+  EXPECT_EQ(status->status, 200);
+  EXPECT_THAT(status->body, HasSubstr("\"default\""));
+  EXPECT_THAT(status->body, HasSubstr(std::to_string(daemon.pid())));
+  auto upstreams = client.Get("/upstream");
+  ASSERT_TRUE(upstreams);
+  EXPECT_THAT(upstreams->body, HasSubstr("45999"));
+  EXPECT_EQ(daemon.stop(), kExitOrderly);
+  EXPECT_TRUE(daemon.everybodyGone());
 }
 
 TEST(Paradoxd, ChecksAFileWithoutStarting) {
