@@ -58,6 +58,7 @@ Result<uint16_t> AdminServer::start() {
   return server_.start();
 }
 void AdminServer::stop() {
+  registry_.stopWaiting();
   server_.stop();
 }
 

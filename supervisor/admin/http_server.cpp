@@ -3,7 +3,6 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <openssl/err.h>
-#include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -12,18 +11,14 @@
 #include <nlohmann/json.hpp>
 
 #include "common/log.h"
-#include "supervisor/admin/deadline_stream.h"
-#include "supervisor/admin/request_pool.h"
 
 namespace ppx {
 namespace {
 
 constexpr size_t kMaxPayloadBytes = 64 << 10;
-constexpr size_t kMaxHeaderBytes = 32 << 10;
 constexpr size_t kMaxThreads = 64;
 constexpr size_t kMaxPathBytes = 256;
 constexpr size_t kMaxLengthDigits = 9;
-constexpr int kAcceptPauseMs = 100;
 
 std::string tlsErrorText() {
   char text[256] = "unknown";
@@ -44,17 +39,27 @@ const char* errorTextOf(int status) {
   return status >= 500 ? "the request failed" : "the request is not well-formed, or it did not come in time";
 }
 
+std::string errorBody(const std::string& code, const std::string& message, const std::string& field) {
+  nlohmann::ordered_json error{{"code", code}, {"message", message}};
+  if (!field.empty()) error["field"] = field;
+  nlohmann::ordered_json body{{"error", error}};
+  return body.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+}
+
+// For peers whose request is never read to its end.
+std::string cannedAnswer(const std::string& status, const std::string& code, const std::string& message) {
+  std::string body = errorBody(code, message, {});
+  return "HTTP/1.1 " + status +
+         "\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: " +
+         std::to_string(body.size()) + "\r\n\r\n" + body;
+}
+
 }  // namespace
 
 void replyError(httplib::Response& response, int status, const std::string& code, const std::string& message,
                 const std::string& field) {
-  nlohmann::ordered_json error{{"code", code}, {"message", message}};
-  if (!field.empty()) error["field"] = field;
   response.status = status;
-  response.set_content(nlohmann::ordered_json{{"error", error}}.dump(
-                           -1, ' ', false, nlohmann::json::error_handler_t::replace) +
-                           "\n",
-                       "application/json");
+  response.set_content(errorBody(code, message, field), "application/json");
 }
 
 HttpServer::HttpServer(HttpServerOptions options) : options_(std::move(options)) {
@@ -202,51 +207,51 @@ Result<uint16_t> HttpServer::start() {
   stopBell_.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!stopBell_) return systemError("management_server: eventfd");
   pool_ = std::make_unique<RequestPool>(options_.threads, std::max<size_t>(options_.threads, kMaxThreads));
-  thread_ = std::thread([this] { acceptClients(); });
+  RequestGatherer::Handlers handlers;
+  handlers.whole = [this](std::unique_ptr<HttpConnection> connection) {
+    handOn(std::move(connection), false);
+  };
+  handlers.tooLarge = [this](std::unique_ptr<HttpConnection> connection) {
+    handOn(std::move(connection), true);
+  };
+  handlers.tooSlow = [](std::unique_ptr<HttpConnection> connection) {
+    connection->sayOnce(cannedAnswer("408 Request Timeout", "too_slow", "the request did not come in time"));
+  };
+  gatherer_.start(std::move(listener_), tls_.get(), stopBell_.get(), std::move(handlers));
   return port_;
 }
 
 void HttpServer::stop() {
-  if (!thread_.joinable()) return;
+  if (pool_ == nullptr) return;
   uint64_t one = 1;
   [[maybe_unused]] ssize_t ignored = ::write(stopBell_.get(), &one, sizeof(one));
-  thread_.join();
-  listener_.reset();
+  gatherer_.stop();
   pool_->shutdown();
+  pool_.reset();
 }
 
-void HttpServer::acceptClients() {
-  for (;;) {
-    pollfd waiting[2] = {{listener_.get(), POLLIN, 0}, {stopBell_.get(), POLLIN, 0}};
-    ::poll(waiting, 2, -1);
-    if (waiting[1].revents != 0) return;
-    int client = ::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC);
-    if (client >= 0) pool_->enqueue([this, client] { process_and_close_socket(client); });
-    // Out of descriptors or memory: the client stays in the backlog, and is looked at again in a while.
-    if (client < 0 && errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
-      ::poll(&waiting[1], 1, kAcceptPauseMs);
-  }
+void HttpServer::handOn(std::unique_ptr<HttpConnection> connection, bool tooLarge) {
+  std::shared_ptr<HttpConnection> shared = std::move(connection);
+  bool taken = pool_->enqueue([this, shared, tooLarge] {
+    if (tooLarge)
+      shared->sayOnce(cannedAnswer("431 Request Header Fields Too Large", "headers_too_large",
+                                   "the headers of a request may have 32 KiB at most"));
+    else
+      serve(*shared);
+    shared->finish();
+  });
+  if (!taken)
+    shared->sayOnce(cannedAnswer("503 Service Unavailable", "busy", "too many requests are being answered"));
 }
 
-bool HttpServer::process_and_close_socket(int socket) {
-  DeadlineStream::Limits limits;
-  limits.requestBytes = kMaxHeaderBytes + kMaxPayloadBytes;
-  bool done = false;
-  {
-    DeadlineStream stream(socket, tls_.get(), limits);
-    if (stream.open()) {
-      bool closed = false;
-      done = process_request(stream, true, closed, [](httplib::Request& request) {
-        // Without a length cpp-httplib would read until the peer ends its input.
-        if (!request.has_header("Content-Length")) request.set_header("Content-Length", "0");
-        request.ranges.clear();  // many ranges of one answer are more than the answer
-      });
-      stream.finish();
-    }
-  }
-  ::shutdown(socket, SHUT_RDWR);
-  ::close(socket);
-  return done;
+void HttpServer::serve(HttpConnection& connection) {
+  bool closed = false;
+  process_request(connection, true, closed, [&connection](httplib::Request& request) {
+    // Without a length cpp-httplib would read until the peer ends its input.
+    if (!request.has_header("Content-Length")) request.set_header("Content-Length", "0");
+    request.ranges.clear();  // many ranges of one answer are more than the answer
+    connection.expectBody(kMaxPayloadBytes);
+  });
 }
 
 }  // namespace ppx

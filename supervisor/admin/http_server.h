@@ -1,9 +1,9 @@
-// cpp-httplib's server, hardened: each connection carries one request, over a DeadlineStream; bodies come plain and with
-// a length only; a taken port is an error; errors are JSON.
+// cpp-httplib's requests, routing and answers behind a hardened front: each connection carries one request,
+// bodies come plain and with a length only, a taken port is an error, errors are JSON.
 //
-// Debian's 0.11.4 lets chunked and compressed bodies pass the payload bound, does not bound headers, and gives an idle
-// connection a thread for as long as it likes: hence refuseBody(), DeadlineStream and TCP_DEFER_ACCEPT. Its accept loop
-// sets SO_REUSEPORT, accepts without CLOEXEC and ends for ever at an error that passes: hence one of our own.
+// Debian's 0.11.4 lets chunked and compressed bodies pass the payload bound, does not bound headers, gives an
+// idle connection a thread for as long as it likes, sets SO_REUSEPORT, accepts without CLOEXEC, and stops
+// accepting for ever at an error that passes. Hence refuseBody(), HttpConnection and RequestGatherer.
 #pragma once
 
 #include <httplib.h>
@@ -12,11 +12,11 @@
 #include <memory>
 #include <regex>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "common/result.h"
 #include "common/unique_fd.h"
+#include "supervisor/admin/request_gatherer.h"
 #include "supervisor/admin/request_pool.h"
 
 namespace ppx {
@@ -52,12 +52,12 @@ class HttpServer : public httplib::Server {
   };
   Status loadCertificate();
   Status listenOn();
-  void acceptClients();
+  void serve(HttpConnection& connection);
+  void handOn(std::unique_ptr<HttpConnection> connection, bool tooLarge);
   void setHandlers();
   bool refuse(const httplib::Request& request, httplib::Response& response) const;
   bool refuseBody(const httplib::Request& request, httplib::Response& response) const;
   bool refusePath(const httplib::Request& request, httplib::Response& response) const;
-  bool process_and_close_socket(int socket) override;
 
   struct KnownRoute {
     std::string method;
@@ -72,7 +72,7 @@ class HttpServer : public httplib::Server {
   UniqueFd stopBell_;
   uint16_t port_ = 0;
   std::unique_ptr<RequestPool> pool_;
-  std::thread thread_;
+  RequestGatherer gatherer_;
 };
 
 // {"error":{"code","message","field"}}; `field` only where one is to blame.

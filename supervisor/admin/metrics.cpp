@@ -55,8 +55,6 @@ constexpr UpstreamFigure kUpstreamCounters[] = {
     {"paradox_upstream_broadcasts_total", "Broadcasts from it.", &UpstreamSlot::broadcasts},
 };
 
-constexpr const char* kUpstreamStates[] = {"probing", "ready", "not_ready", "down", "draining"};
-
 Labels labelsOf(const WorkerStatus& worker) {
   return {{"role", workerRoleName(worker.role)}, {"row", std::to_string(worker.row)}};
 }
@@ -140,7 +138,7 @@ void addMemory(MetricsText& text, const SupervisorStatus& status) {
 
 struct UpstreamRow {
   const UpstreamSlot* slot;
-  std::string state;
+  UpstreamState state;
   uint32_t sessions;
   Labels labels;
 };
@@ -153,7 +151,7 @@ std::vector<UpstreamRow> upstreamRows(const Table& table, const UpstreamRegistry
     std::string host = slot.host;
     if (host.find(':') != std::string::npos) host = "[" + host + "]";
     rows.push_back({&slot,
-                    upstreamStateName(slot),
+                    upstreamState(slot),
                     sessions[upstream.slot],
                     {{"uuid", uuidText(upstream.uuid)},
                      {"address", host + ":" + std::to_string(slot.port.load())},
@@ -164,13 +162,13 @@ std::vector<UpstreamRow> upstreamRows(const Table& table, const UpstreamRegistry
 
 void addUpstreams(MetricsText& text, const std::vector<UpstreamRow>& rows) {
   text.gauge("paradox_upstreams", "Upstreams by state.");
-  for (const char* state : kUpstreamStates) {
+  for (UpstreamState state : kUpstreamStates) {
     uint64_t count = 0;
     for (const UpstreamRow& row : rows) count += row.state == state;
-    text.sample(count, {{"state", state}});
+    text.sample(count, {{"state", upstreamStateName(state)}});
   }
   text.gauge("paradox_upstream_ready", "1 while it is ready.");
-  for (const UpstreamRow& row : rows) text.sample(uint64_t{row.state == "ready"}, row.labels);
+  for (const UpstreamRow& row : rows) text.sample(uint64_t{row.state == UpstreamState::kReady}, row.labels);
   text.gauge("paradox_upstream_sessions", "Sessions that it has now.");
   for (const UpstreamRow& row : rows) text.sample(uint64_t{row.sessions}, row.labels);
   text.counter("paradox_upstream_times_down_total", "Times that it was taken out.");

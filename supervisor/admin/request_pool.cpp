@@ -8,31 +8,33 @@ RequestPool::RequestPool(size_t atRest, size_t most) : most_(most) {
 }
 
 void RequestPool::start() {
+  ++idle_;
   threads_.emplace_back([this] { run(); });
 }
 
 void RequestPool::run() {
   std::unique_lock lock(mutex_);
   for (;;) {
-    ++idle_;
     work_.wait(lock, [this] { return stopping_ || !jobs_.empty(); });
-    --idle_;
     if (jobs_.empty()) return;
+    --idle_;
     std::function<void()> job = std::move(jobs_.front());
     jobs_.pop_front();
-    room_.notify_one();
     lock.unlock();
     job();
+    job = nullptr;
     lock.lock();
+    ++idle_;
   }
 }
 
-void RequestPool::enqueue(std::function<void()> job) {
-  std::unique_lock lock(mutex_);
-  if (idle_ <= jobs_.size() && threads_.size() < most_) start();
-  room_.wait(lock, [this] { return stopping_ || jobs_.size() < most_; });
+bool RequestPool::enqueue(std::function<void()> job) {
+  std::lock_guard lock(mutex_);
+  if (stopping_ || jobs_.size() >= most_) return false;
   jobs_.push_back(std::move(job));
+  if (idle_ < jobs_.size() && threads_.size() < most_) start();
   work_.notify_one();
+  return true;
 }
 
 void RequestPool::shutdown() {
@@ -41,8 +43,8 @@ void RequestPool::shutdown() {
     stopping_ = true;
   }
   work_.notify_all();
-  room_.notify_all();
   for (std::thread& thread : threads_) thread.join();
+  threads_.clear();
 }
 
 }  // namespace ppx

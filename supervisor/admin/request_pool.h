@@ -1,23 +1,24 @@
-// Threads for HTTP requests: a few at rest, more while all are busy, up to a bound; beyond it the server accepts no
-// further connection, and they wait in the kernel's backlog.
+// Threads for HTTP requests: a few at rest, more while all are busy, up to a bound, and a bounded queue.
 #pragma once
-
-#include <httplib.h>
 
 #include <condition_variable>
 #include <deque>
+#include <functional>
 #include <mutex>
 #include <thread>
 #include <vector>
 
 namespace ppx {
 
-class RequestPool : public httplib::TaskQueue {
+class RequestPool {
  public:
   RequestPool(size_t atRest, size_t most);
+  ~RequestPool() { shutdown(); }
 
-  void enqueue(std::function<void()> job) override;  // waits while too much is queued
-  void shutdown() override;
+  // False: as many are queued as threads could be working; the job is not taken.
+  bool enqueue(std::function<void()> job);
+  // Finishes what is queued.
+  void shutdown();
 
  private:
   void start();
@@ -26,7 +27,6 @@ class RequestPool : public httplib::TaskQueue {
   const size_t most_;
   std::mutex mutex_;
   std::condition_variable work_;
-  std::condition_variable room_;
   std::deque<std::function<void()>> jobs_;
   std::vector<std::thread> threads_;
   size_t idle_ = 0;

@@ -6,19 +6,13 @@
 namespace ppx {
 namespace {
 
-struct UpstreamCounts {
-  uint32_t ready = 0, probing = 0, notReady = 0, down = 0, draining = 0;
-};
-
-UpstreamCounts countUpstreams(const Table& table, const UpstreamRegistry& registry) {
-  UpstreamCounts counts;
+// By state; every state is there.
+ApiJson countUpstreams(const Table& table, const UpstreamRegistry& registry) {
+  ApiJson counts = ApiJson::object();
+  for (UpstreamState state : kUpstreamStates) counts[upstreamStateName(state)] = 0u;
   for (const UpstreamRef& upstream : registry.list()) {
-    std::string state = upstreamStateName(table.upstream(upstream.slot));
-    if (state == "ready") ++counts.ready;
-    if (state == "probing") ++counts.probing;
-    if (state == "not_ready") ++counts.notReady;
-    if (state == "down") ++counts.down;
-    if (state == "draining") ++counts.draining;
+    ApiJson& count = counts[upstreamStateName(upstreamState(table.upstream(upstream.slot)))];
+    count = count.get<uint32_t>() + 1;
   }
   return counts;
 }
@@ -65,14 +59,6 @@ bool isServing(const SupervisorStatus& status) {
   return status.ready && forwarder && !status.draining;
 }
 
-ApiJson upstreamsJson(const UpstreamCounts& counts) {
-  return {{"ready", counts.ready},
-          {"probing", counts.probing},
-          {"not_ready", counts.notReady},
-          {"down", counts.down},
-          {"draining", counts.draining}};
-}
-
 void show(httplib::Response& response, const AdminContext& context, const UpstreamRegistry& registry,
           uint16_t port) {
   SupervisorStatus status = context.status();
@@ -91,7 +77,7 @@ void show(httplib::Response& response, const AdminContext& context, const Upstre
           {{"open", openSessions(context.table)},
            {"capacity", status.sessionCapacity},
            {"descriptor_limit", status.descriptorLimit}}},
-         {"upstreams", upstreamsJson(countUpstreams(context.table, registry))}});
+         {"upstreams", countUpstreams(context.table, registry)}});
 }
 
 void ready(httplib::Response& response, const AdminContext& context, const UpstreamRegistry& registry) {
@@ -100,7 +86,7 @@ void ready(httplib::Response& response, const AdminContext& context, const Upstr
   reply(response, serving ? 200 : 503,
         {{"ready", serving},
          {"draining", status.draining},
-         {"upstreams_ready", countUpstreams(context.table, registry).ready}});
+         {"upstreams_ready", countUpstreams(context.table, registry)["ready"]}});
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "supervisor/admin/upstream_registry.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 
@@ -18,17 +19,33 @@ UpstreamLife lifeOf(const UpstreamSlot& slot) {
 
 }  // namespace
 
-const char* upstreamStateName(const UpstreamSlot& slot) {
-  if (lifeOf(slot) == UpstreamLife::kDraining) return "draining";
+UpstreamState upstreamState(const UpstreamSlot& slot) {
+  if (lifeOf(slot) == UpstreamLife::kDraining) return UpstreamState::kDraining;
   switch (lifeState<UpstreamHealth>(slot.health.load())) {
-    case UpstreamHealth::kProbing:
-      return "probing";
     case UpstreamHealth::kReady:
-      return "ready";
+      return UpstreamState::kReady;
     case UpstreamHealth::kDown:
-      return "down";
+      return UpstreamState::kDown;
     case UpstreamHealth::kNotReady:
+      return UpstreamState::kNotReady;
+    case UpstreamHealth::kProbing:
+      break;
+  }
+  return UpstreamState::kProbing;
+}
+
+const char* upstreamStateName(UpstreamState state) {
+  switch (state) {
+    case UpstreamState::kProbing:
+      return "probing";
+    case UpstreamState::kReady:
+      return "ready";
+    case UpstreamState::kNotReady:
       return "not_ready";
+    case UpstreamState::kDown:
+      return "down";
+    case UpstreamState::kDraining:
+      return "draining";
   }
   return "unknown";
 }
@@ -92,11 +109,23 @@ bool UpstreamRegistry::waitReady(const UpstreamRef& upstream) {
     return lifeGeneration(health) == upstream.generation &&
            lifeState<UpstreamHealth>(health) == UpstreamHealth::kReady;
   };
-  auto over = [&] { return lifeGeneration(slot.life.load()) != upstream.generation; };
+  auto over = [&] {
+    return slot.life.load() != lifeWord(upstream.generation, static_cast<uint8_t>(UpstreamLife::kActive));
+  };
+  std::chrono::milliseconds patience(std::min(slot.readyTimeoutMs.load(), kMaxWaitMs));
   std::unique_lock lock(mutex_);
-  news_.wait_for(lock, std::chrono::milliseconds(slot.readyTimeoutMs.load()),
-                 [&] { return ready() || over(); });
-  return ready();
+  if (waiters_ < kMaxWaiters) {
+    ++waiters_;
+    news_.wait_for(lock, patience, [&] { return stopped_ || over() || ready(); });
+    --waiters_;
+  }
+  return !over() && ready();
+}
+
+void UpstreamRegistry::stopWaiting() {
+  std::lock_guard lock(mutex_);
+  stopped_ = true;
+  news_.notify_all();
 }
 
 std::optional<UpstreamRef> UpstreamRegistry::find(const Uuid& uuid) const {
@@ -121,14 +150,17 @@ bool UpstreamRegistry::remove(const Uuid& uuid) {
   if (!found) return false;
   std::lock_guard lock(mutex_);
   UpstreamSlot& slot = table_->upstream(found->slot);
-  uint64_t active = lifeWord(found->generation, static_cast<uint8_t>(UpstreamLife::kActive));
-  slot.drainSinceMs.store(static_cast<uint64_t>(monotonicMillis()));
-  if (slot.life.compare_exchange_strong(
-          active, lifeWord(found->generation, static_cast<uint8_t>(UpstreamLife::kDraining)))) {
+  uint64_t life = slot.life.load();
+  if (life == lifeWord(found->generation, static_cast<uint8_t>(UpstreamLife::kActive))) {
+    slot.drainSinceMs.store(static_cast<uint64_t>(monotonicMillis()));
+    slot.life.store(lifeWord(found->generation, static_cast<uint8_t>(UpstreamLife::kDraining)));
     spdlog::info("upstream {}:{} is drained", slot.host, slot.port.load());
     announce();
+    news_.notify_all();
+    // Where no forwarder serves, nobody will answer.
+    freeIfDrained(found->slot);
   }
-  return lifeGeneration(slot.life.load()) == found->generation;
+  return lifeGeneration(life) == found->generation;
 }
 
 void UpstreamRegistry::changed(uint32_t slot, uint32_t generation) {

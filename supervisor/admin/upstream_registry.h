@@ -1,11 +1,13 @@
 // The registered upstreams: the supervisor's side of their life.
 //
-//              add      health says ready   health says otherwise   remove     all streams ended
-//  (none)      probing  -                   -                       -          -
-//  probing     -        ready               probing                 draining   -
-//  ready       -        -                   down                    draining   -
-//  down        -        ready               -                       draining   -
-//  draining    -        -                   -                       -          (none)
+//              add      health:     health:     health:    remove     streams ended,
+//                       ready       not ready   down                  or drain_max over
+//  (none)      probing  -           -           -          -          -
+//  probing     (409)    ready       not_ready   down       draining   -
+//  ready       (409)    -           not_ready   down       draining   -
+//  not_ready   (409)    ready       -           down       draining   -
+//  down        (409)    ready       not_ready   -          draining   -
+//  draining    (409)    -           -           -          -          (none), next generation
 //
 // Health is the prober's; this class reads it from the table and waits for news of it.
 #pragma once
@@ -41,16 +43,28 @@ struct AddOutcome {
   UpstreamRef upstream;  // the new one, or the one that is there
 };
 
-const char* upstreamStateName(const UpstreamSlot& slot);  // probing, ready, not_ready, down, draining
+// What people see: `life` and `health` as one word.
+enum class UpstreamState : uint8_t { kProbing, kReady, kNotReady, kDown, kDraining };
+inline constexpr UpstreamState kUpstreamStates[] = {UpstreamState::kProbing, UpstreamState::kReady,
+                                                    UpstreamState::kNotReady, UpstreamState::kDown,
+                                                    UpstreamState::kDraining};
+
+UpstreamState upstreamState(const UpstreamSlot& slot);
+const char* upstreamStateName(UpstreamState state);  // probing, ready, not_ready, down, draining
 
 // Any thread.
 class UpstreamRegistry {
  public:
+  static constexpr uint32_t kMaxWaitMs = 60'000;
+  static constexpr int kMaxWaiters = 48;
+
   UpstreamRegistry(const Table& table, const Doorbells& doorbells) : table_(&table), doorbells_(&doorbells) {}
 
   AddOutcome add(const UpstreamRequest& request);
-  // Waits until its first probe has an answer: true when it is ready.
+  // Waits for its readiness as long as its ready_timeout, kMaxWaitMs at most; true: it is ready. Not when
+  // kMaxWaiters wait already (each holds a thread), nor after stopWaiting().
   bool waitReady(const UpstreamRef& upstream);
+  void stopWaiting();
   // Begins to drain it. False: there is no such upstream.
   bool remove(const Uuid& uuid);
   std::optional<UpstreamRef> find(const Uuid& uuid) const;
@@ -71,6 +85,8 @@ class UpstreamRegistry {
   const Doorbells* doorbells_;
   mutable std::mutex mutex_;
   std::condition_variable news_;
+  int waiters_ = 0;
+  bool stopped_ = false;
 };
 
 }  // namespace ppx

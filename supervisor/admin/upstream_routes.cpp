@@ -38,7 +38,7 @@ std::string quotedList(const std::vector<std::string>& names) {
 
 ApiJson identity(const UpstreamSlot& slot, const UpstreamRef& upstream, const Table& table) {
   return {{"uuid", uuidText(upstream.uuid)},
-          {"state", upstreamStateName(slot)},
+          {"state", upstreamStateName(upstreamState(slot))},
           {"host", slot.host},
           {"port", slot.port.load()},
           {"pool", poolName(table, slot.pool.load())},
@@ -122,7 +122,7 @@ void add(const httplib::Request& http, httplib::Response& response, const Table&
                "this upstream is there already; one that is draining must be gone first");
     ApiJson body = ApiJson::parse(response.body);
     body["uuid"] = uuidText(outcome.upstream.uuid);
-    body["state"] = upstreamStateName(slot);
+    body["state"] = upstreamStateName(upstreamState(slot));
     return reply(response, 409, body);
   }
   bool ready = registry.waitReady(outcome.upstream);

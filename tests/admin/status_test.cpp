@@ -1,0 +1,107 @@
+#include <map>
+#include <regex>
+#include <sstream>
+
+#include "supervisor/admin/metrics_text.h"
+#include "tests/admin/support.h"
+
+namespace ppx::test {
+namespace {
+
+using StatusRoutes = AdminFixture;
+
+TEST_F(StatusRoutes, TellsPortsWorkersSessionsAndUpstreams) {
+  start();
+  addReady("a", 1);
+  makeSession();
+  Json status = get("/admin/status").json();
+  EXPECT_EQ(status["version"], "1.2.3");
+  EXPECT_GT(status["pid"].get<int>(), 0);
+  EXPECT_GE(status["uptime_seconds"].get<double>(), 0);
+  EXPECT_EQ(status["listeners"],
+            Json::parse(R"([{"name":"front","host":"127.0.0.1","port":7999,"pool":"default"}])"));
+  EXPECT_EQ(status["admin"]["port"], port_);
+  EXPECT_EQ(status["workers"][0]["role"], "forwarder");
+  EXPECT_EQ(status["workers"][0]["restarts"], 2);
+  EXPECT_EQ(status["sessions"], Json::parse(R"({"open":1,"capacity":256,"descriptor_limit":20000})"));
+  EXPECT_EQ(status["upstreams"],
+            Json::parse(R"({"ready":1,"probing":0,"not_ready":0,"down":0,"draining":0})"));
+}
+
+TEST_F(StatusRoutes, ReadyNeedsAnAcceptorAndAForwarderButNoUpstream) {
+  start();
+  EXPECT_EQ(get("/health/ready").status, 200);
+  EXPECT_EQ(get("/health/ready").json()["upstreams_ready"], 0);
+  status_.workers[0].state = "starting";
+  EXPECT_EQ(get("/health/ready").status, 503);
+  status_.workers[0].state = "ready";
+  status_.ready = false;
+  EXPECT_EQ(get("/health/ready").status, 503);
+  status_.ready = true;
+  status_.draining = true;
+  EXPECT_EQ(get("/health/ready").status, 503);
+  EXPECT_EQ(get("/health/live").status, 200);
+}
+
+// The exposition format 0.0.4: every sample belongs to the family that was opened last, families come once.
+std::map<std::string, double> parseMetrics(const std::string& text) {
+  static const std::regex help("# HELP ([a-zA-Z_:][a-zA-Z0-9_:]*) (.+)");
+  static const std::regex type("# TYPE ([a-zA-Z_:][a-zA-Z0-9_:]*) (counter|gauge)");
+  static const std::regex sample(
+      R"re(([a-zA-Z_:][a-zA-Z0-9_:]*)(\{([a-zA-Z_]\w*="([^"\\]|\\.)*",?)+\})? (-?[0-9.e+-]+))re");
+  std::map<std::string, double> samples;
+  std::set<std::string> families;
+  std::string family;
+  std::istringstream in(text);
+  for (std::string line; std::getline(in, line);) {
+    std::smatch match;
+    if (std::regex_match(line, match, help)) {
+      family = match[1];
+      EXPECT_TRUE(families.insert(family).second) << "twice: " << family;
+    } else if (std::regex_match(line, match, type)) {
+      EXPECT_EQ(match[1], family);
+      EXPECT_EQ(match[2] == "counter", family.ends_with("_total")) << family;
+    } else if (std::regex_match(line, match, sample)) {
+      EXPECT_EQ(match[1], family) << line;
+      EXPECT_TRUE(samples.emplace(match[1].str() + match[2].str(), std::stod(match[5])).second) << line;
+    } else {
+      ADD_FAILURE() << "not a line of the format: " << line;
+    }
+  }
+  EXPECT_TRUE(text.ends_with("\n"));
+  return samples;
+}
+
+TEST_F(StatusRoutes, MetricsAreWellFormedAndSayWhatTheTableSays) {
+  start();
+  addReady("::1", 1);
+  makeSession(0);
+  WorkerRow& forwarder = table_.worker(0);
+  forwarder.bytesIn.store(1'234'567'890'123);
+  forwarder.heartbeatMs.store(1);
+  forwarder.closed[static_cast<size_t>(CloseReason::kAdmin)].store(3);
+  table_.worker(kCustodianRow).sessions.store(17);
+  Answer answer = get("/metrics");
+  EXPECT_EQ(answer.status, 200);
+  EXPECT_NE(answer.headers.find("text/plain; version=0.0.4"), std::string::npos);
+  auto samples = parseMetrics(answer.body);
+  EXPECT_EQ(samples[R"(paradox_sessions{state="owned"})"], 1);
+  EXPECT_EQ(samples[R"(paradox_client_bytes_in_total{role="forwarder",row="0"})"], 1'234'567'890'123.0);
+  EXPECT_EQ(samples[R"(paradox_sessions_closed_total{reason="admin",error="false"})"], 3);
+  EXPECT_EQ(samples["paradox_custody_descriptors"], 17);
+  EXPECT_EQ(samples[R"(paradox_upstreams{state="ready"})"], 1);
+  EXPECT_EQ(samples[R"(paradox_worker_restarts_total{role="forwarder",row="0"})"], 2);
+  EXPECT_EQ(samples[R"(paradox_journal_segments_free{direction="in"})"], 256);
+  EXPECT_GT(samples[R"(paradox_resident_bytes{role="supervisor"})"], 0);
+  EXPECT_NE(answer.body.find(R"(address="[::1]:1",pool="default"} 1)"), std::string::npos);
+}
+
+TEST(MetricsText, EscapesLabels) {
+  MetricsText text;
+  text.gauge("g", "Help.");
+  text.sample(uint64_t{1}, {{"l", "a\"b\\c\nd"}});
+  EXPECT_EQ(text.take(), "# HELP g Help.\n# TYPE g gauge\ng{l=\"a\\\"b\\\\c\\nd\"} 1\n");
+}
+
+}  // namespace
+}  // namespace ppx::test
