@@ -61,12 +61,18 @@ Forwarder::Forwarder(boost::asio::io_context& io, WorkerIdentity identity, PortF
       control_(io, identity_,
                {.welcome = [this](Table& table, Doorbells& doorbells) { onWelcome(table, doorbells); },
                 .listeners = {},
-                .peersChanged = {},
+                .peersChanged =
+                    [this] {
+                      if (serving_ != nullptr) custody_.start();
+                    },
                 .workerDied = {},
                 .stop = [this](uint32_t deadlineMs) { onStop(deadlineMs); }}),
       custody_(io, identity_.runtimeDir, identity_.id,
-               {.connected = {},
-                .drained = {},
+               {.connected =
+                    [this](bool connected) {
+                      refill_.onConnected(connected, serving_ == nullptr ? nullptr : &serving_->sessions);
+                    },
+                .drained = [this] { refill_.goOn(serving_->sessions); },
                 .putDone = {},
                 .dropDone =
                     [this](std::span<const custody::Record> records) {
@@ -76,6 +82,7 @@ Forwarder::Forwarder(boost::asio::io_context& io, WorkerIdentity identity, PortF
                     },
                 .give = [this](const custody::Record& record, UniqueFd fd) { onGive(record, std::move(fd)); },
                 .missing = [this](const custody::Record& record) { onMissing(record); }}),
+      refill_(custody_),
       handoff_(io, [this](SlotRef ref, UniqueFd socket) { adopt(ref, std::move(socket)); }),
       doorbell_(io),
       tickTimer_(io) {}
@@ -132,6 +139,7 @@ void Forwarder::adopt(SlotRef ref, UniqueFd socket) {
 
 void Forwarder::serve(SlotRef ref, UniqueFd socket) {
   Session& session = serving_->sessions.insert(std::make_unique<Session>(*this, io_, ref, std::move(socket)));
+  refill_.onServed(session);
   serving_->links.assign(session);
   session.start();
   if (stopping_) session.end(CloseReason::kShutdown);
@@ -210,10 +218,7 @@ void Forwarder::journalFull(Session& session) {
 }
 
 void Forwarder::dropCustody(Session& session) {
-  custody::Record record;
-  record.slot = session.ref().slot;
-  record.generation = session.ref().generation;
-  custody_.drop(record);
+  custody_.drop(session.custodyRecord());
 }
 
 void Forwarder::gone(Session& session) {

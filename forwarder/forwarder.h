@@ -10,6 +10,7 @@
 
 #include "common/control_client.h"
 #include "common/custody_client.h"
+#include "forwarder/custody_refill.h"
 #include "forwarder/handoff_receiver.h"
 #include "forwarder/reply_router.h"
 #include "forwarder/session_set.h"
@@ -65,6 +66,7 @@ class Forwarder : public SessionHost {
   PortFactory makePort_;
   ControlClient control_;
   CustodyClient custody_;
+  CustodyRefill refill_;
   HandoffReceiver handoff_;
   boost::asio::posix::stream_descriptor doorbell_;
   boost::asio::steady_timer tickTimer_;

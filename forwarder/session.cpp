@@ -42,6 +42,15 @@ void Session::setUpstream(uint32_t upstream, uint32_t generation) {
   slot().upstream.store(upstream, kRelaxed);
 }
 
+custody::Record Session::custodyRecord() const {
+  custody::Record record;
+  record.slot = ref_.slot;
+  record.generation = ref_.generation;
+  record.uuidHigh = slot().uuidHigh.load(kRelaxed);
+  record.uuidLow = slot().uuidLow.load(kRelaxed);
+  return record;
+}
+
 void Session::start() {
   onNews();
   if (phase_ == SessionPhase::kOpen && inputWaiting() > 0) host_.inputWaits(*this);

@@ -10,6 +10,7 @@
 #include <memory>
 
 #include "common/clock.h"
+#include "common/custody_protocol.h"
 #include "common/mailbox.h"
 #include "forwarder/input_window.h"
 #include "forwarder/session_phase.h"
@@ -83,6 +84,7 @@ class Session {
   Millis waitingSince() const { return waitingSince_; }
   void setWaitingSince(Millis now) { waitingSince_ = now; }
   int descriptor() { return socket_.native_handle(); }
+  custody::Record custodyRecord() const;
   InputWindow& input() { return input_; }
   MailOutbox& outbox() { return outbox_; }
   bool inputEnded() const { return inputEnded_; }
