@@ -65,7 +65,7 @@ Forwarder::Forwarder(boost::asio::io_context& io, WorkerIdentity identity, PortF
                     [this] {
                       if (serving_ != nullptr) custody_.start();
                     },
-                .workerDied = {},
+                .workerDied = [this](const control::WorkerDied&) { reclaimLostMail(); },
                 .stop = [this](uint32_t deadlineMs) { onStop(deadlineMs); }}),
       custody_(io, identity_.runtimeDir, identity_.id,
                {.connected =
@@ -284,6 +284,18 @@ void Forwarder::tick() {
   tickTimer_.async_wait([this](const boost::system::error_code& error) {
     if (!error) tick();
   });
+}
+
+// Segments that a dead pusher had claimed for our sessions and not linked yet, or we would not see before they end.
+void Forwarder::reclaimLostMail() {
+  if (serving_ == nullptr) return;
+  Serving& s = *serving_;
+  auto segments = s.journal.outSegmentsOf([&](uint32_t slot) { return s.sessions.atSlot(slot) != nullptr; });
+  for (auto& [slot, held] : segments) {
+    Session* session = s.sessions.atSlot(slot);
+    session->outbox().reclaimUnreachable(s.table, s.journal, held);
+    session->onNews();
+  }
 }
 
 void Forwarder::maintain(Millis now) {

@@ -108,6 +108,7 @@ void WorkerManager::bury(Worker& worker, bool respawn) {
   row.ready.store(0);
   row.pid.store(0);
   row.incarnation.store(0);
+  doorbells_.workerDied(table_);
   worker.incarnation = 0;
   obituaries_.push_back(message);
   if (obituaries_.size() > kMaxObituaries) obituaries_.pop_front();
