@@ -1,0 +1,25 @@
+// The bundled echo worker as a process, for what happens to processes.
+#pragma once
+
+#include <signal.h>
+#include <sys/wait.h>
+
+#include "tests/examples/worker_process.h"
+#include "tests/gateway/harness/gateway.h"
+
+namespace ppx::test {
+
+class EchoWorker {
+ public:
+  EchoWorker() : process_({programPath("paradox-example-echo"), "--quiet"}) {}
+  uint16_t port() const {
+    return static_cast<uint16_t>(std::stoi(process_.address().substr(process_.address().rfind(':') + 1)));
+  }
+  pid_t pid() const { return process_.pid(); }
+  void kill(int signal) const { ::kill(process_.pid(), signal); }
+
+ private:
+  WorkerProcess process_;
+};
+
+}  // namespace ppx::test

@@ -1,0 +1,77 @@
+// An upstream inside the test process, with hooks: an echo unless told otherwise. Thread-safe; hooks are called by
+// gRPC's threads.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tests/gateway/harness/deadline.h"
+
+namespace ppx::test {
+
+enum class Broadcast { kAll = 0, kActive = 1, kNotActive = 2 };
+
+// One stream of one forwarder.
+class UpstreamStream {
+ public:
+  virtual ~UpstreamStream() = default;
+  virtual void reply(const std::string& client, const std::string& payload) = 0;
+  virtual void broadcast(Broadcast to, const std::string& payload) = 0;
+  virtual void send(const std::string& undecoded) = 0;  // bytes of a message, right or wrong
+  virtual void end(bool orderly = true) = 0;            // after what is queued; else with an error
+  virtual const std::map<std::string, std::string>& metadata() const = 0;
+};
+using StreamRef = std::shared_ptr<UpstreamStream>;
+
+class InTestUpstream {
+ public:
+  using MessageHook =
+      std::function<void(UpstreamStream& stream, const std::string& client, const std::string& payload)>;
+
+  explicit InTestUpstream(uint16_t port = 0);
+  ~InTestUpstream();
+  InTestUpstream(const InTestUpstream&) = delete;
+  InTestUpstream& operator=(const InTestUpstream&) = delete;
+
+  uint16_t port() const;
+  void onMessage(MessageHook hook);  // empty: echo
+  void setReady(bool ready);
+  void setLive(bool live);            // false: `live` is answered with live=false
+  void setHanging(bool hanging);      // reads nothing more from its streams
+  void setEndsAtInputEnd(bool ends);  // default true: ends a stream once the gateway ended its side
+
+  std::vector<StreamRef> streams() const;
+  StreamRef anyStream() const;  // throws when there is none
+  void waitForStreams(size_t count, Millis within = kPatience);
+  void endStreams(bool orderly = true);
+  void stop();  // cancels all calls and leaves the port
+
+  // Figures.
+  size_t messages() const;
+  size_t largestPayload() const;
+  std::map<std::string, std::string> received() const;  // all bytes of each client, in order
+  size_t clients() const;
+  size_t streamsEver() const;
+  size_t readyAsked() const;
+  std::string clientThatSent(const std::string& bytes) const;  // UUID, or empty
+  std::string waitForClientThatSent(const std::string& bytes, Millis within = kPatience);
+  void keepBytes(bool keep);  // default true; false: only counts them
+
+  struct State;
+
+ private:
+  std::shared_ptr<State> state_;
+  struct Server;
+  std::unique_ptr<Server> server_;
+};
+
+// Messages of the contract, for those who send them undecoded.
+std::string replyMessage(const std::string& client, const std::string& payload);
+std::string messageWithoutTarget(const std::string& payload);
+std::string broadcastMessage(int value, const std::string& payload);
+
+}  // namespace ppx::test

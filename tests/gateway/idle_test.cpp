@@ -1,0 +1,63 @@
+// What 15,000 idle sessions cost: user-space bytes per session of every process, in the test's output.
+#include <gtest/gtest.h>
+
+#include <iostream>
+
+#include "tests/gateway/harness/gateway.h"
+#include "tests/gateway/harness/in_test_upstream.h"
+#include "tests/load/duplex_swarm.h"
+
+namespace ppx::test {
+namespace {
+
+struct Footprint {
+  std::string name;
+  uint64_t before = 0, after = 0;
+};
+
+TEST(Idle, FifteenThousandSessionsCostLittle) {
+  constexpr size_t kSessions = 15000;
+  InTestUpstream upstream;
+  upstream.keepBytes(false);
+  Gateway gateway({.forwarders = 2, .upstreams = {upstream.port()}, .maxSessions = 16384});
+  upstream.waitForStreams(2);
+  {
+    Client first(gateway.port());
+    EXPECT_EQ(first.exchange("warm"), "warm");
+    first.reset();
+  }
+  gateway.waitUntilEmpty();
+  std::map<pid_t, Footprint> processes;
+  for (const Json& row : gateway.rows("/admin/status", "workers"))
+    if (row.at("pid") != 0) processes[row.at("pid").get<pid_t>()].name = row.at("role").get<std::string>();
+  processes[gateway.pid()].name = "supervisor";
+  for (auto& [pid, footprint] : processes) footprint.before = pssBytes(pid);
+
+  auto swarm = load::DuplexSwarm::connect(
+      {.target = {"127.0.0.1", gateway.port()}, .connections = kSessions, .bytesEach = 1, .sources = 8});
+  ASSERT_TRUE(swarm) << swarm.error().text;
+  EXPECT_TRUE((*swarm)->runUntilBytes(1, 60 * load::kSecond)) << (*swarm)->stats().firstProblem;
+  EXPECT_EQ((*swarm)->stats().intact, kSessions) << (*swarm)->stats().firstProblem;
+  EXPECT_EQ(gateway.sessions(), kSessions);
+  waitUntil("custody of all", [&] { return gateway.custody() == kSessions; });
+
+  double sum = 256 + 4;  // its slot and address tag in the table, which is there from the start
+  std::cout << "user-space bytes per idle session (proportional set size, " << kSessions << " sessions)\n";
+  std::cout << "  table        " << sum << "\n";
+  for (auto& [pid, footprint] : processes) {
+    footprint.after = pssBytes(pid);
+    double each = (static_cast<double>(footprint.after) - static_cast<double>(footprint.before)) / kSessions;
+    sum += each;
+    std::cout << "  " << footprint.name << std::string(13 - std::min<size_t>(12, footprint.name.size()), ' ')
+              << static_cast<int>(each) << "   (" << footprint.before / 1024 << " -> "
+              << footprint.after / 1024 << " KiB)\n";
+  }
+  std::cout << "  all          " << static_cast<int>(sum) << "\n";
+  EXPECT_LT(sum, 2048);
+  // They are all served still.
+  EXPECT_TRUE((*swarm)->drain(20 * load::kSecond));
+  EXPECT_EQ((*swarm)->stats().open, kSessions);
+}
+
+}  // namespace
+}  // namespace ppx::test
