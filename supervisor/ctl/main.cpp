@@ -1,0 +1,122 @@
+// paradoxctl: the command line for people. Exit codes: 0 done, 1 the gateway refuses, 2 wrong usage, 3 not
+// reachable.
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <functional>
+
+#include "supervisor/ctl/commands.h"
+#include "supervisor/runtime_dir.h"
+
+namespace {
+
+using namespace ppx;
+using namespace ppx::ctl;
+
+constexpr char kUsualUrl[] = "http://localhost:8000";  // of the configuration's defaults
+
+struct CommandLine {
+  Target target;
+  std::string runtimeDir;
+  Output output;
+  UpstreamToAdd upstream;
+  SessionFilter filter;
+  std::string uuid;
+  std::function<int(const GatewayClient&)> command;
+};
+
+void describeTarget(CLI::App& app, CommandLine& line) {
+  auto* url =
+      app.add_option("--url", line.target.url, "of the admin API: http://HOST:PORT or https://HOST:PORT");
+  app.add_option("--runtime-dir", line.runtimeDir, "of the gateway: its admin.port tells where")
+      ->type_name("DIR")
+      ->excludes(url);
+  app.add_option("--token-file", line.target.tokenFile, "holds management_server's token")->type_name("FILE");
+  app.add_option("--ca-file", line.target.caFile, "certificates to trust with https")->type_name("FILE");
+  app.add_flag("--insecure", line.target.insecure, "trust any certificate with https");
+  app.add_flag("--json", line.output.json, "print what the gateway says as it says it");
+}
+
+void describeUpstream(CLI::App& app, CommandLine& line) {
+  CLI::App* upstream = app.add_subcommand("upstream", "add or delete an upstream");
+  upstream->require_subcommand(1);
+  CLI::App* add = upstream->add_subcommand("add", "register an upstream and wait until it is ready");
+  add->add_option("address", line.upstream.address, "HOST:PORT")->required();
+  add->add_option("--pool", line.upstream.pool, "whose sessions it serves");
+  add->add_option("--alive-timeout", line.upstream.aliveTimeout, "seconds")->check(CLI::PositiveNumber);
+  add->add_option("--ready-timeout", line.upstream.readyTimeout, "seconds")->check(CLI::PositiveNumber);
+  add->callback([&line] {
+    line.command = [&line](const GatewayClient& g) { return addUpstream(g, line.output, line.upstream); };
+  });
+  CLI::App* remove = upstream->add_subcommand("delete", "drain an upstream, then forget it");
+  remove->add_option("uuid", line.uuid, "of the upstream")->required();
+  remove->callback([&line] {
+    line.command = [&line](const GatewayClient& g) { return deleteUpstream(g, line.output, line.uuid); };
+  });
+}
+
+void describeCommands(CLI::App& app, CommandLine& line) {
+  app.add_subcommand("status", "the gateway and its processes")->callback([&line] {
+    line.command = [&line](const GatewayClient& g) { return showStatus(g, line.output); };
+  });
+  app.add_subcommand("upstreams", "all upstreams")->callback([&line] {
+    line.command = [&line](const GatewayClient& g) { return showUpstreams(g, line.output); };
+  });
+  CLI::App* sessions = app.add_subcommand("sessions", "all sessions");
+  sessions->add_option("--pool", line.filter.pool, "only those of a pool");
+  sessions->add_option("--upstream", line.filter.upstream, "only those of an upstream (UUID)");
+  sessions->callback([&line] {
+    line.command = [&line](const GatewayClient& g) { return showSessions(g, line.output, line.filter); };
+  });
+  CLI::App* close = app.add_subcommand("close", "end a session; what is committed is still sent");
+  close->add_option("uuid", line.uuid, "of the session")->required();
+  close->callback([&line] {
+    line.command = [&line](const GatewayClient& g) { return closeSession(g, line.output, line.uuid); };
+  });
+  app.add_subcommand("check", "is it ready for clients?")->callback([&line] {
+    line.command = [&line](const GatewayClient& g) { return checkReady(g, line.output); };
+  });
+  describeUpstream(app, line);
+  app.require_subcommand(1);
+}
+
+// Without --url and --runtime-dir: the default directory's gateway, else the default port.
+Result<std::string> findUrl(const CommandLine& line) {
+  if (!line.target.url.empty()) return line.target.url;
+  if (!line.runtimeDir.empty()) return urlOfRuntimeDir(line.runtimeDir);
+  auto url = urlOfRuntimeDir(defaultRuntimeDir());
+  return url ? url : Result<std::string>(std::string(kUsualUrl));
+}
+
+int run(CommandLine& line) {
+  auto url = findUrl(line);
+  if (!url) {
+    std::fprintf(stderr, "paradoxctl: %s\n", url.error().text.c_str());
+    return kUnreachable;
+  }
+  line.target.url = *url;
+  auto gateway = GatewayClient::open(line.target);
+  if (!gateway) {
+    std::fprintf(stderr, "paradoxctl: %s\n", gateway.error().text.c_str());
+    return kUsage;
+  }
+  return line.command(*gateway);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("Administers a ParadoxPlex gateway through its HTTP API.", "paradoxctl");
+  CommandLine line;
+  line.output.terminal = ::isatty(STDOUT_FILENO) != 0;
+  describeTarget(app, line);
+  describeCommands(app, line);
+  app.set_version_flag("--version", std::string("paradoxctl ") + PPX_VERSION);
+  app.footer("Exit codes: 0 done, 1 the gateway refuses, 2 wrong usage, 3 not reachable.");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? kOk : kUsage;
+  }
+  return run(line);
+}
