@@ -109,6 +109,7 @@ void UpstreamLinks::connect(uint32_t upstream) {
 void UpstreamLinks::drain(uint32_t upstream) {
   Link& link = links_[upstream];
   enter(upstream, State::kDraining);
+  clearWaiting(link);  // nothing more goes there; who waited is pumped again once it has moved
   StreamId stream = link.stream;
   for (const SlotRef& ref : port_->halfClose(stream))
     if (Session* session = sessions_->find(ref)) session->takenBack(stream);

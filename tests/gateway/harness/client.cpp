@@ -56,6 +56,7 @@ size_t Client::sendSome(std::string_view bytes) {
   ssize_t sent = ::send(fd_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
   if (sent >= 0) return static_cast<size_t>(sent);
   if (errno == EAGAIN) return 0;
+  if (errno == ECONNRESET || errno == EPIPE) end_ = ClientEnd::kReset;
   fail("send");
 }
 
