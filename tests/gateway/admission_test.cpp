@@ -26,8 +26,14 @@ struct AdmissionTest : ::testing::Test {
     return clients;
   }
   static void expectServed(std::vector<Client>& clients) {
-    for (Client& client : clients) client.send("x");
-    for (Client& client : clients) EXPECT_EQ(client.receive(1), "x");
+    for (size_t i = 0; i < clients.size(); ++i) {
+      try {
+        EXPECT_EQ(clients[i].exchange("x"), "x");
+      } catch (const std::exception& error) {
+        throw std::runtime_error("client " + std::to_string(i) + " of " + std::to_string(clients.size()) +
+                                 ": " + error.what());
+      }
+    }
   }
   // CPU milliseconds that a process used in a second.
   static int64_t cpuInASecond(pid_t pid) {
@@ -102,7 +108,10 @@ struct OutOfDescriptors : AdmissionTest {
     for (int i = 0; i < 60; ++i) late.emplace_back(port);
     EXPECT_LT(cpuInASecond(pid), 500) << "it spins";
     EXPECT_LT(cpuInASecond(gateway->worker("acceptor")), 500) << "the acceptor spins";
-    expectServed(early);
+    {
+      SCOPED_TRACE("those who were served before");
+      expectServed(early);
+    }
     limitDescriptors(pid, 4096);
     Deadline deadline(recovery);
     int answered = 0;
