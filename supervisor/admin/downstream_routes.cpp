@@ -147,9 +147,9 @@ void addDownstreamRoutes(HttpServer& server, const AdminContext& context, const 
   const Doorbells& doorbells = context.doorbells;
   server.route("GET", "/downstream",
                [&](const auto& request, auto& response) { list(request, response, table, registry); });
-  server.route("GET", "/downstream/([^/]+)",
+  server.route("GET", "/downstream/*",
                [&](const auto& request, auto& response) { show(request, response, table); });
-  server.route("POST", "/downstream/([^/]+)/close",
+  server.route("POST", "/downstream/*/close",
                [&](const auto& request, auto& response) { close(request, response, table, doorbells); });
 }
 

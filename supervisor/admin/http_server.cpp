@@ -46,6 +46,16 @@ std::string errorBody(const std::string& code, const std::string& message, const
   return body.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }
 
+bool fits(std::string_view pattern, std::string_view path) {
+  size_t star = pattern.find('*');
+  if (star == std::string_view::npos) return pattern == path;
+  std::string_view before = pattern.substr(0, star), after = pattern.substr(star + 1);
+  if (path.size() <= before.size() + after.size() || !path.starts_with(before) || !path.ends_with(after))
+    return false;
+  path = path.substr(before.size(), path.size() - before.size() - after.size());
+  return path.find('/') == std::string_view::npos;
+}
+
 // For peers whose request is never read to its end.
 std::string cannedAnswer(const std::string& status, const std::string& code, const std::string& message) {
   std::string body = errorBody(code, message, {});
@@ -96,11 +106,13 @@ void HttpServer::setHandlers() {
 }
 
 void HttpServer::route(const std::string& method, const std::string& pattern, Route handler) {
-  routes_.push_back({method, std::regex(pattern)});
+  routes_.push_back({method, pattern});
+  std::string expression = pattern;
+  if (size_t star = pattern.find('*'); star != std::string::npos) expression.replace(star, 1, "([^/]+)");
   if (method == "GET")
-    Get(pattern, std::move(handler));
+    Get(expression, std::move(handler));
   else
-    Post(pattern, std::move(handler));
+    Post(expression, std::move(handler));
 }
 
 bool HttpServer::refuse(const httplib::Request& request, httplib::Response& response) const {
@@ -145,7 +157,7 @@ bool HttpServer::refusePath(const httplib::Request& request, httplib::Response& 
   std::string method = request.method == "HEAD" ? "GET" : request.method;
   std::string allowed;
   for (const KnownRoute& known : routes_) {
-    if (!std::regex_match(request.path, known.pattern)) continue;
+    if (!fits(known.pattern, request.path)) continue;
     if (known.method == method) return false;
     allowed += (allowed.empty() ? "" : ", ") + known.method;
   }

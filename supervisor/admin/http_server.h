@@ -10,7 +10,6 @@
 #include <openssl/ssl.h>
 
 #include <memory>
-#include <regex>
 #include <string>
 #include <vector>
 
@@ -43,7 +42,7 @@ class HttpServer : public httplib::Server {
   void stop();
   void setGate(Gate gate) { gate_ = std::move(gate); }
   uint16_t port() const { return port_; }
-  // `pattern`: a regular expression for the whole path; what it catches is in request.matches.
+  // `pattern`: the whole path; a `*` in it stands for one segment, which is request.matches[1].
   void route(const std::string& method, const std::string& pattern, Route handler);
 
  private:
@@ -61,7 +60,7 @@ class HttpServer : public httplib::Server {
 
   struct KnownRoute {
     std::string method;
-    std::regex pattern;
+    std::string pattern;
   };
 
   HttpServerOptions options_;

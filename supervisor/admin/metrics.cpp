@@ -80,7 +80,8 @@ void addSessions(MetricsText& text, const Table& table, const SupervisorStatus& 
     text.sample(states[static_cast<size_t>(state)], {{"state", slotStateName(state)}});
   text.gauge("paradox_session_capacity", "Sessions that are admitted at a time.");
   text.sample(uint64_t{status.sessionCapacity});
-  text.gauge("paradox_custody_descriptors", "Descriptors that the custodian holds: clients, listeners, doorbells, the table.");
+  text.gauge("paradox_custody_descriptors",
+             "Descriptors that the custodian holds: clients, listeners, doorbells, the table.");
   text.sample(table.worker(kCustodianRow).sessions.load());
 }
 

@@ -179,10 +179,10 @@ void addUpstreamRoutes(HttpServer& server, const AdminContext& context, Upstream
   const Table& table = context.table;
   server.route("POST", "/upstream/add",
                [&](const auto& request, auto& response) { add(request, response, table, registry); });
-  server.route("POST", "/upstream/delete/([^/]+)",
+  server.route("POST", "/upstream/delete/*",
                [&](const auto& request, auto& response) { remove(request, response, registry); });
   server.route("GET", "/upstream", [&](const auto&, auto& response) { list(response, table, registry); });
-  server.route("GET", "/upstream/([^/]+)",
+  server.route("GET", "/upstream/*",
                [&](const auto& request, auto& response) { show(request, response, table, registry); });
 }
 

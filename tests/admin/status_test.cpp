@@ -1,5 +1,7 @@
+#include <algorithm>
+#include <cctype>
+#include <cstring>
 #include <map>
-#include <regex>
 #include <sstream>
 
 #include "supervisor/admin/metrics_text.h"
@@ -43,33 +45,67 @@ TEST_F(StatusRoutes, ReadyNeedsAnAcceptorAndAForwarderButNoUpstream) {
   EXPECT_EQ(get("/health/live").status, 200);
 }
 
+bool isName(std::string_view text, const char* others) {
+  return !text.empty() && std::isdigit(static_cast<unsigned char>(text[0])) == 0 &&
+         std::all_of(text.begin(), text.end(), [&](unsigned char c) {
+           return std::isalnum(c) != 0 || std::strchr(others, c) != nullptr;
+         });
+}
+
+// {name="value",...}: bytes that it takes; 0: not well-formed.
+size_t labelBytes(std::string_view text) {
+  size_t at = 1;
+  while (at < text.size()) {
+    size_t equals = text.find('=', at);
+    if (equals == std::string_view::npos || !isName(text.substr(at, equals - at), "_")) return 0;
+    if (text.substr(equals, 2) != "=\"") return 0;
+    for (at = equals + 2; at < text.size() && text[at] != '"'; ++at)
+      if (text[at] == '\\' && (++at >= text.size() || std::strchr("\\\"n", text[at]) == nullptr)) return 0;
+    if (++at >= text.size()) return 0;
+    if (text[at] == '}') return at + 1;
+    if (text[at++] != ',') return 0;
+  }
+  return 0;
+}
+
 // The exposition format 0.0.4: every sample belongs to the family that was opened last, families come once.
-std::map<std::string, double> parseMetrics(const std::string& text) {
-  static const std::regex help("# HELP ([a-zA-Z_:][a-zA-Z0-9_:]*) (.+)");
-  static const std::regex type("# TYPE ([a-zA-Z_:][a-zA-Z0-9_:]*) (counter|gauge)");
-  static const std::regex sample(
-      R"re(([a-zA-Z_:][a-zA-Z0-9_:]*)(\{([a-zA-Z_]\w*="([^"\\]|\\.)*",?)+\})? (-?[0-9.e+-]+))re");
+struct MetricsParser {
   std::map<std::string, double> samples;
   std::set<std::string> families;
   std::string family;
-  std::istringstream in(text);
-  for (std::string line; std::getline(in, line);) {
-    std::smatch match;
-    if (std::regex_match(line, match, help)) {
-      family = match[1];
-      EXPECT_TRUE(families.insert(family).second) << "twice: " << family;
-    } else if (std::regex_match(line, match, type)) {
-      EXPECT_EQ(match[1], family);
-      EXPECT_EQ(match[2] == "counter", family.ends_with("_total")) << family;
-    } else if (std::regex_match(line, match, sample)) {
-      EXPECT_EQ(match[1], family) << line;
-      EXPECT_TRUE(samples.emplace(match[1].str() + match[2].str(), std::stod(match[5])).second) << line;
-    } else {
-      ADD_FAILURE() << "not a line of the format: " << line;
-    }
+
+  bool readLine(const std::string& line) {
+    std::istringstream words(line);
+    std::string hash, kind, name, rest;
+    if (line.rfind("# ", 0) != 0) return readSample(line);
+    words >> hash >> kind >> name;
+    std::getline(words, rest);
+    if (kind == "HELP")
+      return family = name, isName(name, "_:") && families.insert(name).second && rest.size() > 1;
+    return kind == "TYPE" && name == family && rest == (name.ends_with("_total") ? " counter" : " gauge");
   }
+  bool readSample(const std::string& line) {
+    size_t at = line.find_first_of("{ ");
+    if (at == std::string::npos || line.substr(0, at) != family) return false;
+    if (line[at] == '{') {
+      size_t bytes = labelBytes(std::string_view(line).substr(at));
+      if (bytes == 0) return false;
+      at += bytes;
+    }
+    if (at >= line.size() || line[at] != ' ') return false;
+    size_t used = 0;
+    double value = std::stod(line.substr(at + 1), &used);
+    return at + 1 + used == line.size() && samples.emplace(line.substr(0, at), value).second;
+  }
+};
+
+std::map<std::string, double> parseMetrics(const std::string& text) {
+  MetricsParser parser;
+  std::istringstream in(text);
+  for (std::string line; std::getline(in, line);)
+    EXPECT_TRUE(parser.readLine(line)) << "not a line of the format: " << line;
   EXPECT_TRUE(text.ends_with("\n"));
-  return samples;
+  return parser.samples;
 }
 
 TEST_F(StatusRoutes, MetricsAreWellFormedAndSayWhatTheTableSays) {
