@@ -142,7 +142,7 @@ TEST(Broadcast, AClientThatStopsReadingDelaysNobodyAndIsEndedAtTheBound) {
   std::string text = randomBytes(16384, 1);
   double worst = 0;
   uint64_t before = 0, after = 0;
-  for (pid_t pid : gateway.allProcesses()) before += pssBytes(pid);
+  for (pid_t pid : gateway.allProcesses()) before += anonymousBytes(pid);
   for (int i = 0; i < 800; ++i) {
     stream->broadcast(Broadcast::kAll, text);
     worst = std::max(worst, secondsOf([&] {
@@ -152,7 +152,7 @@ TEST(Broadcast, AClientThatStopsReadingDelaysNobodyAndIsEndedAtTheBound) {
   EXPECT_LT(worst, 1.0);
   waitUntil("the stopped one's end",
             [&] { return gateway.closed("overflow") + gateway.closed("slow_client") == 1; });
-  for (pid_t pid : gateway.allProcesses()) after += pssBytes(pid);
+  for (pid_t pid : gateway.allProcesses()) after += anonymousBytes(pid);
   EXPECT_LT(after, before + (24u << 20)) << "13 MB went by, 4 MiB may be kept";
   for (Client& client : clients) EXPECT_TRUE(client.isOpen());
 }

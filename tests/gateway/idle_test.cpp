@@ -40,16 +40,16 @@ TEST(Idle, FifteenThousandSessionsCostLittle) {
   for (const Json& row : gateway.rows("/admin/status", "workers"))
     if (row.at("pid") != 0) processes[row.at("pid").get<pid_t>()].name = row.at("role").get<std::string>();
   processes[gateway.pid()].name = "supervisor";
-  for (auto& [pid, footprint] : processes) footprint.before = pssBytes(pid);
+  for (auto& [pid, footprint] : processes) footprint.before = anonymousBytes(pid);
   while (swarms.size() * kBatch < kSessions) openBatch();
   EXPECT_EQ(gateway.sessions(), kSessions);
   waitUntil("custody of all", [&] { return gateway.custody() == kSessions; });
 
   double sum = 256 + 4;  // its slot and address tag in the table, which is there from the start
-  std::cout << "user-space bytes per idle session (proportional set size, " << kSessions << " sessions)\n";
+  std::cout << "user-space bytes per idle session (anonymous memory, " << kSessions << " sessions)\n";
   std::cout << "  table        " << sum << "\n";
   for (auto& [pid, footprint] : processes) {
-    footprint.after = pssBytes(pid);
+    footprint.after = anonymousBytes(pid);
     double each =
         (static_cast<double>(footprint.after) - static_cast<double>(footprint.before)) / (kSessions - kBatch);
     sum += each;

@@ -15,7 +15,7 @@ from subjects import (BareEcho, BroadcastGateway, DESCRIPTORS, DirectGrpc, Failu
 
 SESSIONS = min(10_000, (DESCRIPTORS - 1000) // 2)  # HAProxy holds two descriptors a session
 LISTENERS = 5_000
-SLOT_BYTES = 256  # of the gateway's table, mapped and touched at start, so no PSS grows by it
+SLOT_BYTES = 256  # of the gateway's table, allocated at start, so no process grows by it
 
 
 class Bench:
@@ -195,8 +195,8 @@ def main():
     print_table(bench, subjects, workers)
     print(f"\nMedians of {options.rounds} rounds of {options.seconds:g} s each, all subjects in turn in every round; the "
           "load runs on the same cores.\nxN: N forwarders, N threads of HAProxy. Bytes and broadcast are measured once, "
-          "on subjects just started; bytes are the growth of PSS\n(anonymous and shared memory) over all the "
-          "subject's processes; the upstream worker or echo server behind is not counted.")
+          "on subjects just started; bytes are the growth of\nanonymous memory over all the "
+          "subject's processes, and of the gateway also the slot in its table; the upstream worker or echo server behind is not counted.")
     for note in bench.notes:
         print(f"- {note}")
 

@@ -136,9 +136,10 @@ class Subject:
         return program, port
 
     def memory(self):
-        """PSS in bytes of all processes of what is measured, by program name.
+        """Anonymous memory in bytes of all processes of what is measured, by program name.
 
-        Without mapped files: a library's share falls whenever any other process maps it.
+        Without mapped files and shared memory: their proportional sizes are estimates on kernels with large folios.
+        HAProxy and the bare echo have no shared memory; the gateway's table is allocated whole at start.
         """
         leader = self.measured.process.pid
         sizes = {}
@@ -149,10 +150,10 @@ class Subject:
                 if os.getsid(int(entry.name)) != leader:
                     continue
                 name = (entry / "comm").read_text().strip()
-                rollup = (entry / "smaps_rollup").read_text()
+                status = (entry / "status").read_text()
             except (OSError, ProcessLookupError):
                 continue
-            kilobytes = sum(int(size) for size in re.findall(r"^Pss_(?:Anon|Shmem):\s+(\d+)", rollup, re.M))
+            kilobytes = sum(int(size) for size in re.findall(r"^RssAnon:\s+(\d+)", status, re.M))
             sizes[name] = sizes.get(name, 0) + 1024 * kilobytes
         return sizes
 

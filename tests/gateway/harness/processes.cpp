@@ -164,8 +164,8 @@ void killAllWith(const std::string& word) {
   }
 }
 
-uint64_t pssBytes(pid_t pid) {
-  return kibField(pid, "smaps_rollup", "Pss:");
+uint64_t anonymousBytes(pid_t pid) {
+  return kibField(pid, "status", "RssAnon:");
 }
 
 uint64_t residentBytes(pid_t pid) {

@@ -43,8 +43,10 @@ void waitForDeath(pid_t pid, Millis within = kPatience);  // of anybody's child
 // SIGKILL to each, until none that has the word lives; reaps what is ours.
 void killAllWith(const std::string& word);
 
-// User-space memory in bytes: proportional set size. What a memfd holds is shared by all who touched it.
-uint64_t pssBytes(pid_t pid);
+// User-space memory in bytes that is this process's alone. What the table's memfd holds is not in it: that is allocated
+// whole at start. (A proportional set size would share it out, but is only an estimate where the kernel uses large
+// folios for shared memory.)
+uint64_t anonymousBytes(pid_t pid);
 uint64_t residentBytes(pid_t pid);
 Millis cpuTime(pid_t pid);
 size_t descriptorsOf(pid_t pid);
