@@ -137,6 +137,34 @@ TEST_F(UpstreamLinksTest, WhatIsQueuedForADrainedUpstreamComesBackAndGoesToTheNe
   EXPECT_EQ(bench_.port.queued[0].bytes, "not yet written");
 }
 
+TEST_F(UpstreamLinksTest, WhoWaitedForADrainedUpstreamWaitsForTheNextOneToo) {
+  // Few bytes make a stream behind here, so several clients wait for each of the two.
+  bench_.readyUpstream(0);
+  std::vector<UniqueFd> clients(12);
+  for (UniqueFd& client : clients) {
+    bench_.connect(client);
+    std::string much(20'000, 'm');
+    ASSERT_EQ(::send(client.get(), much.data(), much.size(), MSG_NOSIGNAL), 20'000);
+  }
+  size_t waiting = 0;
+  ASSERT_TRUE(bench_.runUntil([&] {
+    waiting = 0;
+    bench_.sessions.forEach([&](Session& session) { waiting += session.waitsInQueue ? 1 : 0; });
+    return waiting > 0;
+  })) << "nobody waited, so this shows nothing";
+  bench_.readyUpstream(1);
+  bench_.setUpstream(0, UpstreamLife::kDraining, UpstreamHealth::kReady);
+  bench_.port.ended(streamTo(0), true);
+  size_t passed = 0;
+  EXPECT_TRUE(bench_.runUntil([&] {
+    for (; !bench_.port.queued.empty(); bench_.port.written(streamTo(1))) {
+      passed += bench_.port.queued[0].bytes.size();
+      EXPECT_EQ(bench_.port.queued[0].stream, streamTo(1));
+    }
+    return passed == clients.size() * 20'000;
+  })) << passed;
+}
+
 TEST_F(UpstreamLinksTest, AfterTheBarrierTimeoutSessionsMoveAnywayAndTheStreamLingers) {
   bench_.table().header().barrierTimeoutMs.store(50);
   bench_.readyUpstream(0);

@@ -85,11 +85,12 @@ class Bench:
         finally:
             idle.end()
         growth = {name: (size - before.get(name, 0)) / sessions for name, size in after.items()}
-        self.record("memory", subject, sum(growth.values()))
+        slot = SLOT_BYTES if subject.has_table else 0
+        self.record("memory", subject, sum(growth.values()) + slot)
         if len(growth) > 1:
             parts = ", ".join(f"{name} {size:.0f}" for name, size in sorted(growth.items()))
-            self.notes.append(f"{subject.name}, bytes per idle session by program: {parts}; and {SLOT_BYTES} more each "
-                              "for its slot in the table, which is touched at start and so is in no difference")
+            self.notes.append(f"{subject.name}, bytes per idle session by program: {parts}" +
+                              (f"; table {slot}" if slot else ""))
 
     def broadcast(self, subject):
         result = self.load(subject, "broadcast", "--connections", LISTENERS, "--sources", 10, "--rounds", 20)

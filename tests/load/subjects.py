@@ -111,6 +111,8 @@ def free_port():
 class Subject:
     """name: the column's head; workers: processes or threads of the data plane; measured: whose memory counts."""
 
+    has_table = False  # shared memory that is there from the start
+
     def __init__(self, name, workers=1):
         self.name, self.workers = name, workers
         self.port, self.measured, self.programs = 0, None, []
@@ -207,6 +209,8 @@ backend echo
 
 class Gateway(Subject):
     """paradoxd with `workers` forwarders in front of one upstream worker."""
+
+    has_table = True
 
     worker = [BIN / "paradox-example-echo", "--quiet", "--port", 0]
 
