@@ -53,6 +53,7 @@ TEST_P(Contract, Chat) {
   Gateway gateway({.upstreams = {portOf(worker)}});
   gateway.waitForUpstream(portOf(worker));
   Client first(gateway.port()), second(gateway.port());
+  gateway.waitForSessions(2);
   first.send("hello from the first\n");
   std::string heard;
   Deadline deadline(kPatience);
