@@ -151,6 +151,10 @@ std::string Client::exchange(std::string_view bytes, Millis within) {
   return receive(bytes.size(), within);
 }
 
+void Client::waitReadable(Millis within) {
+  if (!waitFor(fd_.get(), POLLIN, Deadline(within))) throw std::runtime_error("client: nothing comes");
+}
+
 bool Client::isOpen() {
   char byte = 0;
   ssize_t got = ::recv(fd_.get(), &byte, 1, MSG_PEEK);

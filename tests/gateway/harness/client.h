@@ -26,6 +26,7 @@ class Client {
   std::string receiveFor(Millis time);                                      // what comes in that time
   ClientEnd waitForEnd(Millis within = kPatience);                          // reads and discards
   std::string exchange(std::string_view bytes, Millis within = kPatience);  // with an echo
+  void waitReadable(Millis within = kPatience);
   bool isOpen();  // neither FIN nor reset has come, as far as one can see now
 
   void halfClose();
