@@ -125,6 +125,10 @@ void GrpcStreams::post(StreamEvent event, bool wake) {
 
 void GrpcStreams::collect(std::vector<StreamEvent>& events) {
   events.clear();
+  // Gone only now: who went through the last events could still submit to a stream that ended further on in
+  // them.
+  for (StreamId stream : ended_) streams_.erase(stream);
+  ended_.clear();
   if (!eventsWaiting_.load()) return;
   {
     std::lock_guard lock(eventMutex_);
@@ -132,7 +136,7 @@ void GrpcStreams::collect(std::vector<StreamEvent>& events) {
     eventsWaiting_.store(false);
   }
   for (const StreamEvent& event : events)
-    if (event.type == StreamEvent::Type::kEnded) streams_.erase(event.stream);
+    if (event.type == StreamEvent::Type::kEnded) ended_.push_back(event.stream);
 }
 
 }  // namespace ppx

@@ -52,6 +52,7 @@ class GrpcStreams : public StreamPort, public StreamEventSink {
   grpc::CompletionQueue queue_;
   std::map<uint32_t, Peer> peers_;
   std::unordered_map<StreamId, std::shared_ptr<GrpcStream>> streams_;
+  std::vector<StreamId> ended_;  // of the last collect(): gone at the next
   StreamId nextStream_ = 1;
   Millis timeAt_ = -1;
   std::string time_;
