@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "common/log.h"
+#include "forwarder/upstream_target.h"
 #include "forwarder/upstream_wire.h"
 
 namespace ppx {
@@ -10,13 +11,6 @@ namespace {
 
 constexpr int kMinReceiveBytes = 4 << 20;
 constexpr int kReceiveSlackBytes = 64 << 10;  // a message's other fields
-
-// host:port, with brackets around an IPv6 address; unix:/path as it is.
-std::string targetText(const StreamTarget& target) {
-  if (target.host.rfind("unix:", 0) == 0) return target.host;
-  bool v6 = target.host.find(':') != std::string::npos && target.host.front() != '[';
-  return (v6 ? "[" + target.host + "]" : target.host) + ":" + std::to_string(target.port);
-}
 
 grpc::ChannelArguments channelArguments(uint32_t maxReplyBytes) {
   grpc::ChannelArguments arguments;
@@ -57,7 +51,8 @@ grpc::GenericStub& GrpcStreams::stubFor(const StreamTarget& target) {
   if (peer.stub == nullptr || peer.generation != target.generation) {
     peer.generation = target.generation;
     peer.stub = std::make_unique<grpc::GenericStub>(grpc::CreateCustomChannel(
-        targetText(target), grpc::InsecureChannelCredentials(), channelArguments(options_.maxReplyBytes)));
+        upstreamTarget(target.host, target.port), grpc::InsecureChannelCredentials(),
+        channelArguments(options_.maxReplyBytes)));
   }
   return *peer.stub;
 }

@@ -4,6 +4,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "forwarder/upstream_target.h"
 
 namespace ppx {
 namespace {
@@ -44,7 +45,7 @@ UpstreamLinks::UpstreamLinks(const Table& table, const WorkerId& self, StreamPor
 
 std::string UpstreamLinks::name(uint32_t upstream) const {
   const UpstreamSlot& slot = table_->upstream(upstream);
-  return std::string(slot.host) + ":" + std::to_string(slot.port.load());
+  return upstreamLabel(slot.host, slot.port.load());
 }
 
 void UpstreamLinks::enter(uint32_t upstream, State state) {

@@ -5,7 +5,7 @@
 
 #include "common/failpoint.h"
 #include "common/log.h"
-#include "forwarder/prober/upstream_target.h"
+#include "forwarder/upstream_target.h"
 
 namespace ppx {
 namespace {

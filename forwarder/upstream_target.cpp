@@ -1,4 +1,4 @@
-#include "forwarder/prober/upstream_target.h"
+#include "forwarder/upstream_target.h"
 
 namespace ppx {
 
