@@ -12,6 +12,8 @@
 namespace ppx {
 namespace {
 
+// So long a descriptor may be on its way from its acceptor to the custodian.
+constexpr Millis kCustodyPatienceMs = 5000;
 constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr Millis kTickMs = 100;
 constexpr uint32_t kTicksPerLook = 10;
@@ -205,7 +207,14 @@ void Forwarder::onGive(const custody::Record& record, UniqueFd socket) {
 
 void Forwarder::onMissing(const custody::Record& record) {
   SlotRef ref{record.slot, record.generation};
-  if (serving_->takeover.answered(ref) && find(ref) == nullptr) loseDescriptor(ref);
+  if (!serving_->takeover.answered(ref) || find(ref) != nullptr) return;
+  // Our question may have come to the custodian before its acceptor's message did: the sweep asks again.
+  SlotWord word = SessionTable(serving_->table).word(ref.slot);
+  auto age =
+      monotonicMillis() - static_cast<Millis>(serving_->table.session(ref.slot).acceptedMs.load(kRelaxed));
+  if (word.state == SlotState::kHandoff && word.generation == ref.generation && age < kCustodyPatienceMs)
+    return;
+  loseDescriptor(ref);
 }
 
 void Forwarder::inputWaits(Session& session) {
