@@ -23,8 +23,8 @@ TEST(LoopbackAddress, IsTheWholeNetAndBothFamilies) {
 }
 
 TEST_F(Access, PeersFromElsewhereGet403WithHowToSetAToken) {
+  peerAddress_ = "10.1.2.3";
   start();
-  server_->setPeerAddress([](const httplib::Request&) { return std::string("10.1.2.3"); });
   Answer answer = get("/upstream");
   EXPECT_EQ(answer.status, 403);
   EXPECT_EQ(answer.errorCode(), "forbidden");
@@ -46,8 +46,8 @@ TEST_F(Access, NamesThatPointHereFromElsewhereAreNotServed) {
 
 TEST_F(Access, ATokenOpensAndNothingElseDoes) {
   config_.management.token = "s3cret";
+  peerAddress_ = "10.1.2.3";
   start();
-  server_->setPeerAddress([](const httplib::Request&) { return std::string("10.1.2.3"); });
   EXPECT_EQ(withToken(*this, port_, "Authorization: Bearer s3cret\r\n").status, 200);
   EXPECT_EQ(withToken(*this, port_, "Host: gateway.example\r\nAuthorization: Bearer s3cret\r\n").status, 200);
   for (const char* wrong : {"", "Authorization: Bearer s3cre\r\n", "Authorization: Bearer s3cret2\r\n",

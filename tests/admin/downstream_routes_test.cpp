@@ -124,11 +124,13 @@ TEST_F(DownstreamRoutes, RowsAreWholeWhileSlotsChangeHands) {
       endSession(ref);
     }
   });
-  for (int i = 0; i < 200; ++i)
-    for (const Json& session : get("/downstream").json()["downstreams"]) {
+  for (int i = 0; i < 200; ++i) {
+    Json page = get("/downstream").json();
+    for (const Json& session : page["downstreams"]) {
       EXPECT_TRUE(parseUuid(session["uuid"].get<std::string>()));
       EXPECT_EQ(session["peer"], "127.0.0.1:4321");
     }
+  }
   stop = true;
   churn.join();
 }

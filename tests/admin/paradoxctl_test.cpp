@@ -76,7 +76,7 @@ TEST_F(Paradoxctl, StatusAndCheck) {
   EXPECT_NE(status.out.find("front\t127.0.0.1:7999\tdefault\n"), std::string::npos);
   EXPECT_EQ(Json::parse(run("--json status").out)["version"], "1.2.3");
   EXPECT_EQ(run("check").out, "ready\n");
-  status_.ready = false;
+  changeStatus([](SupervisorStatus& s) { s.ready = false; });
   EXPECT_EQ(run("check").out, "not ready\n");
   EXPECT_EQ(run("check").code, 1);
 }

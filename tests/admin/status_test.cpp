@@ -34,13 +34,13 @@ TEST_F(StatusRoutes, ReadyNeedsAnAcceptorAndAForwarderButNoUpstream) {
   start();
   EXPECT_EQ(get("/health/ready").status, 200);
   EXPECT_EQ(get("/health/ready").json()["upstreams_ready"], 0);
-  status_.workers[0].state = "starting";
+  changeStatus([](SupervisorStatus& s) { s.workers[0].state = "starting"; });
   EXPECT_EQ(get("/health/ready").status, 503);
-  status_.workers[0].state = "ready";
-  status_.ready = false;
+  changeStatus([](SupervisorStatus& s) { s.workers[0].state = "ready"; });
+  changeStatus([](SupervisorStatus& s) { s.ready = false; });
   EXPECT_EQ(get("/health/ready").status, 503);
-  status_.ready = true;
-  status_.draining = true;
+  changeStatus([](SupervisorStatus& s) { s.ready = true; });
+  changeStatus([](SupervisorStatus& s) { s.draining = true; });
   EXPECT_EQ(get("/health/ready").status, 503);
   EXPECT_EQ(get("/health/live").status, 200);
 }

@@ -110,10 +110,15 @@ void AdminFixture::start() {
       config_,
       "/etc/paradox.toml",
       "/run/paradox",
-      [this] { return status_; },
+      [this] {
+        std::lock_guard lock(statusMutex_);
+        return status_;
+      },
       [](std::function<void()> work) { work(); },
       [this](AdminContext::UpstreamChangedHandler handler) { upstreamChanged_ = std::move(handler); }};
   server_ = std::make_unique<AdminServer>(std::move(context));
+  if (!peerAddress_.empty())
+    server_->setPeerAddress([address = peerAddress_](const httplib::Request&) { return address; });
   auto started = server_->start();
   ASSERT_TRUE(started) << started.error().text;
   port_ = *started;

@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <memory>
+#include <mutex>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
@@ -63,12 +64,21 @@ class AdminFixture : public ::testing::Test {
   // Ports whose upstreams the prober finds ready; others stay probing.
   void setAnswer(UpstreamHealth health) { healthToGive_ = health; }
 
+  // While the server runs.
+  template <typename Change>
+  void changeStatus(Change change) {
+    std::lock_guard lock(statusMutex_);
+    change(status_);
+  }
+
   static TableSizes smallSizes();
 
   Table table_;
   Doorbells doorbells_;
   Config config_;
-  SupervisorStatus status_;
+  SupervisorStatus status_;  // before start()
+  std::mutex statusMutex_;
+  std::string peerAddress_;  // empty: the true one; before start()
   AdminContext::UpstreamChangedHandler upstreamChanged_;
   std::unique_ptr<AdminServer> server_;
   uint16_t port_ = 0;
