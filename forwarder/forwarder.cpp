@@ -200,7 +200,11 @@ void Forwarder::onGive(const custody::Record& record, UniqueFd socket) {
   if (!serving_->takeover.answered(ref)) return;
   SlotWord word = SessionTable(serving_->table).word(ref.slot);
   if (word.generation != ref.generation) return;
-  if (word.state == SlotState::kHandoff) return adopt(ref, std::move(socket));
+  if (word.state == SlotState::kClaimed &&
+      !SessionTable(serving_->table).handoff(ref, identity_.id, identity_.id.row))
+    return;
+  if (word.state == SlotState::kHandoff || word.state == SlotState::kClaimed)
+    return adopt(ref, std::move(socket));
   if (word.worker == identity_.id.row && word.incarnation == identity_.id.incarnation && find(ref) == nullptr)
     resume(ref, std::move(socket));
 }
@@ -214,7 +218,10 @@ void Forwarder::onMissing(const custody::Record& record) {
       monotonicMillis() - static_cast<Millis>(serving_->table.session(ref.slot).acceptedMs.load(kRelaxed));
   if (word.state == SlotState::kHandoff && word.generation == ref.generation && age < kCustodyPatienceMs)
     return;
-  loseDescriptor(ref);
+  if (word.state != SlotState::kClaimed) return loseDescriptor(ref);
+  // Its acceptor was killed before it was in custody, so the kernel has reset it.
+  if (SessionTable(serving_->table).release(ref, identity_.id))
+    serving_->doorbells.slotReleased(serving_->table);
 }
 
 void Forwarder::inputWaits(Session& session) {

@@ -62,6 +62,7 @@ void Takeover::sweepHandoffs(Millis now) {
   std::unordered_map<uint32_t, Millis> still;
   for (uint32_t slot = 0; slot < table_->header().sessionHighWater.load(); ++slot) {
     SlotWord word = sessions.word(slot);
+    if (word.state == SlotState::kClaimed && !waits(slot)) finishClaim({slot, word.generation}, word);
     if (word.state != SlotState::kHandoff || word.worker != self_.row || waits(slot)) continue;
     auto seen = handoffSeen_.find(slot);
     Millis since = seen == handoffSeen_.end() ? now : seen->second;
@@ -71,6 +72,18 @@ void Takeover::sweepHandoffs(Millis now) {
       fetchLost({slot, word.generation});
   }
   handoffSeen_ = std::move(still);
+}
+
+// Its claimer is dead once the row has another incarnation. Custody has the client, then we serve it; or it has
+// not, then the slot is freed. Of several forwarders that come by, one gets it.
+void Takeover::finishClaim(SlotRef ref, const SlotWord& word) {
+  const WorkerId dead{word.worker, word.incarnation};
+  uint64_t living = table_->worker(dead.row).incarnation.load();
+  if (living == 0 || living == dead.incarnation) return;
+  if (!SessionTable(*table_).reclaim(ref, dead, self_)) return;
+  waiting_[ref.slot] = ref.generation;
+  custody::Record record = recordOf(ref);
+  fetch_({&record, 1}, dead);
 }
 
 void Takeover::fetchLost(SlotRef ref) {

@@ -22,6 +22,7 @@ class Takeover {
   // Once at start: takes the slots of dead predecessors in this row and asks for their descriptors.
   void reclaimPredecessors();
   // A handoff for this row that has had no descriptor for a while, or lost it on the way, is asked for too.
+  // So is what an acceptor that died had claimed and not handed off.
   void sweepHandoffs(Millis now);
   void fetchLost(SlotRef ref);
   // The answer came: it is no longer waited for. False: it was not.
@@ -41,6 +42,8 @@ class Takeover {
   Segments takeSegments(uint32_t slot);
 
  private:
+  void finishClaim(SlotRef ref, const SlotWord& word);
+
   const Table* table_;
   WorkerId self_;
   Fetch fetch_;
