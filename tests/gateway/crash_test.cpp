@@ -4,6 +4,7 @@
 
 #include "tests/gateway/harness/gateway.h"
 #include "tests/gateway/harness/in_test_upstream.h"
+#include "tests/load/duplex_swarm.h"
 
 namespace ppx::test {
 namespace {
@@ -62,6 +63,67 @@ TEST_F(CrashTest, OfTheCustodianClosesNobody) {
   waitUntil("custody of all", [&] { return gateway.custody() == 40; });
   clients.clear();
   fresh.clear();
+  gateway.waitUntilEmpty();
+}
+
+TEST_F(CrashTest, UnderTrafficLosesNoByteOfAnyClient) {
+  auto swarm = load::DuplexSwarm::connect({.target = {"127.0.0.1", gateway.port()}, .connections = 50});
+  ASSERT_TRUE(swarm) << swarm.error().text;
+  (*swarm)->runFor(300 * load::kMillisecond);
+  for (const char* role : {"acceptor", "prober", "custodian"}) {
+    pid_t pid = gateway.worker(role);
+    ::kill(pid, SIGKILL);
+    (*swarm)->runFor(400 * load::kMillisecond);
+    gateway.waitForSuccessor(role, pid);
+  }
+  EXPECT_TRUE((*swarm)->drain(20 * load::kSecond));
+  load::SwarmStats stats = (*swarm)->stats();
+  EXPECT_EQ(stats.intact, 50u) << stats.firstProblem;
+  EXPECT_EQ(stats.open, 50u);
+  swarm->reset();
+  gateway.waitUntilEmpty();
+}
+
+TEST_F(CrashTest, WhileClientsComeLosesOnlyThoseThatWereJustAccepted) {
+  uint16_t port = gateway.port();
+  std::vector<Client> clients;
+  std::vector<pid_t> dead;
+  for (int i = 0; i < 300; ++i) {
+    if (i % 100 == 50) {
+      dead.push_back(gateway.worker("acceptor"));
+      ::kill(dead.back(), SIGKILL);
+    }
+    clients.emplace_back(port);
+    clients.back().send("x");
+    if (i % 100 == 99) gateway.waitForSuccessor("acceptor", dead.back());
+  }
+  int served = 0;
+  for (Client& client : clients) {
+    try {
+      served += client.receive(1, 3s) == "x";
+    } catch (const std::exception&) {
+      EXPECT_NE(client.end(), ClientEnd::kNone) << "neither served nor told";
+    }
+  }
+  // Between accept() and custody: one turn of an acceptor at most, 64 clients, three times.
+  EXPECT_GE(served, 300 - 3 * 64);
+  gateway.waitForSessions(served);
+  clients.clear();
+  gateway.waitUntilEmpty();
+}
+
+TEST(Crash, OfAnAcceptorBetweenCustodyAndHandoffLosesNoClient) {
+  InTestUpstream upstream;
+  Gateway gateway(
+      {.upstreams = {upstream.port()}, .environment = {{"PPX_FAILPOINTS", "acceptor.custody_put=kill@3"}}});
+  upstream.waitForStreams(2);
+  uint16_t port = gateway.port();
+  std::vector<Client> clients;
+  for (int i = 0; i < 9; ++i) {
+    clients.emplace_back(port);
+    EXPECT_EQ(clients.back().exchange("x"), "x") << i;
+  }
+  clients.clear();
   gateway.waitUntilEmpty();
 }
 
