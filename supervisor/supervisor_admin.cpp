@@ -45,9 +45,11 @@ AdminContext Supervisor::adminContext() {
 std::optional<StartFailure> Supervisor::startAdmin() {
   admin_ = std::make_unique<AdminServer>(adminContext());
   auto port = admin_->start();
-  if (!port)
-    return StartFailure{port.error().code == EACCES ? kExitConfiguration : kExitTryAgain,
-                        "admin API: " + port.error().text};
+  if (!port) {
+    // A certificate that does not fit (no errno), or a port that is not ours to take, stays so.
+    bool permanent = port.error().code == 0 || port.error().code == EACCES;
+    return StartFailure{permanent ? kExitConfiguration : kExitTryAgain, "admin API: " + port.error().text};
+  }
   adminPort_ = *port;
   if (Status written = dir_.write(kAdminPortFileName, std::to_string(*port) + "\n"); !written)
     return StartFailure{kExitTryAgain, written.error().text};

@@ -126,6 +126,22 @@ TEST(Operations, AStopIsNotHeldUpByClientsThatNeverEnd) {
   for (Client& client : clients) EXPECT_EQ(client.waitForEnd(), ClientEnd::kFin);
 }
 
+TEST(Operations, AKeyOfAnotherCertificateIsAConfigurationError) {
+  TempDir one, other;
+  makeCertificate(one);
+  makeCertificate(other);
+  std::string config =
+      one.file("tls.toml",
+               "[server]\nport = 0\n[management_server]\nport = 0\n[management_server.tls]\n"
+               "cert_path = \"" +
+                   one.path() + "/cert.pem\"\nkey_path = \"" + other.path() + "/key.pem\"\n");
+  Outcome outcome =
+      runToEnd({programPath("paradoxd"), "--config", config, "--runtime-dir", one.path() + "/run"});
+  EXPECT_EQ(outcome.exitCode, 78) << outcome.errorText;
+  EXPECT_NE(outcome.errorText.find("management_server.tls.key_path"), std::string::npos) << outcome.errorText;
+  EXPECT_TRUE(processesWith(one.path() + "/run").empty());
+}
+
 TEST(Operations, TheAdminApiSpeaksHttps) {
   Gateway gateway({.tls = true});
   EXPECT_EQ(gateway.get("/health/live").status, 200);
