@@ -13,7 +13,8 @@ namespace ppx {
 namespace {
 
 using std::chrono::milliseconds;
-constexpr int kAcceptsATurn = 64;
+constexpr int kAcceptsATurn =
+    16;  // so many clients at most are lost with an acceptor that is killed in between
 constexpr milliseconds kFirstResourcePause{10};
 constexpr milliseconds kLastResourcePause{1000};
 constexpr auto kRelaxed = std::memory_order_relaxed;

@@ -1,31 +1,8 @@
 #include "acceptor/admission.h"
 
-#include <bit>
+#include "common/sip_hash.h"
 
 namespace ppx {
-namespace {
-
-// SipHash-2-4 of two words, for keys that a stranger chooses.
-uint64_t sipHash(const UuidKey& key, uint64_t first, uint64_t second) {
-  uint64_t a = key[0] ^ 0x736f6d6570736575, b = key[1] ^ 0x646f72616e646f6d;
-  uint64_t c = key[0] ^ 0x6c7967656e657261, d = key[1] ^ 0x7465646279746573;
-  auto round = [&] {
-    a += b, b = std::rotl(b, 13) ^ a, a = std::rotl(a, 32);
-    c += d, d = std::rotl(d, 16) ^ c;
-    a += d, d = std::rotl(d, 21) ^ a;
-    c += b, b = std::rotl(b, 17) ^ c, c = std::rotl(c, 32);
-  };
-  for (uint64_t word : {first, second, uint64_t{16} << 56}) {
-    d ^= word;
-    round(), round();
-    a ^= word;
-  }
-  c ^= 0xff;
-  round(), round(), round(), round();
-  return a ^ b ^ c ^ d;
-}
-
-}  // namespace
 
 Admission::Admission(const Table& table, const Doorbells& doorbells, WorkerId self)
     : table_(table), doorbells_(doorbells), sessions_(table), self_(self), nextSlot_(0) {}

@@ -11,6 +11,8 @@
 #include <string>
 #include <string_view>
 
+#include "common/sip_hash.h"
+
 namespace ppx {
 
 struct Uuid {
@@ -26,7 +28,7 @@ std::string uuidText(const Uuid& uuid);
 // Exactly 36 characters, any case, version and variant of a UUIDv4; everything else is none.
 std::optional<Uuid> parseUuid(std::string_view text);
 
-using UuidKey = std::array<uint64_t, 2>;
+using UuidKey = SipKey;
 
 // Random 64-bit words from the kernel, fetched in blocks of 4 KiB. Not thread-safe; not to be used across
 // fork.

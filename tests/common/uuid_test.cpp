@@ -108,5 +108,11 @@ TEST(Uuid, NeverTheSameTwice) {
   }
 }
 
+// The reference implementation's vector for the 16 bytes 00 .. 0f under the key 00 .. 0f.
+TEST(SipHash, GivesTheReferenceVector) {
+  EXPECT_EQ(sipHash({0x0706050403020100, 0x0f0e0d0c0b0a0908}, 0x0706050403020100, 0x0f0e0d0c0b0a0908),
+            0x3f2acc7f57c29bdbu);
+}
+
 }  // namespace
 }  // namespace ppx
