@@ -23,7 +23,9 @@ Gateway::Gateway(const GatewayOptions& options)
   becomeSubreaper();
   try {
     start(options);
-    if (options.waitsForReady) waitForReady();
+    if (!options.waitsForReady) return;
+    waitForReady();
+    custodyBase_ = metric("paradox_custody_descriptors");
   } catch (...) {
     killAllWith(runtimeDir_);
     std::fprintf(stderr, "--- log of the gateway that did not start\n%s---\n", log().c_str());
@@ -74,11 +76,33 @@ void Gateway::start(const GatewayOptions& options) {
   notify_.reset(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   if (::bind(notify_.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0)
     throw std::runtime_error("cannot bind the notify socket");
-  std::map<std::string, std::string> environment = options.environment;
-  environment["NOTIFY_SOCKET"] = notify;
-  std::string config = options.configFile.empty() ? writeConfig(options) : options.configFile;
-  pid_ = startProcess({programPath("paradoxd"), "--config", config, "--runtime-dir", runtimeDir_},
-                      environment, logFile_);
+  environment_ = options.environment;
+  environment_["NOTIFY_SOCKET"] = notify;
+  config_ = options.configFile.empty() ? writeConfig(options) : options.configFile;
+  startSupervisor();
+}
+
+void Gateway::startSupervisor() {
+  pid_ = startProcess({programPath("paradoxd"), "--config", config_, "--runtime-dir", runtimeDir_},
+                      environment_, logFile_);
+}
+
+void Gateway::crashSupervisor() {
+  ::kill(pid_, SIGKILL);
+  waitForEnd(pid_);
+  char text[4096];
+  while (::recv(notify_.get(), text, sizeof(text), MSG_DONTWAIT) > 0) {
+  }
+  startSupervisor();
+  waitForReady();
+}
+
+bool Gateway::isWhole() const {
+  Response answer = get("/admin/status");
+  if (answer.status != 200) return false;
+  for (const Json& row : answer.json().at("workers"))
+    if (row.at("state") != "ready") return false;
+  return custody() == sessions();
 }
 
 void Gateway::waitForReady() {
@@ -97,7 +121,6 @@ void Gateway::waitForReady() {
   }
   adminPort_ = static_cast<uint16_t>(std::stoi(readAll(runtimeDir_ + "/admin.port")));
   waitUntil("/health/ready", [this] { return get("/health/ready").status == 200; });
-  custodyBase_ = metric("paradox_custody_descriptors");
 }
 
 namespace {

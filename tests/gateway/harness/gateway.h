@@ -92,18 +92,26 @@ class Gateway {
   // Another process of that role, ready, is in the dead one's place.
   void waitForSuccessor(const std::string& role, pid_t dead, Millis within = kPatience) const;
 
+  // kill -9 of paradoxd, and another one with the same configuration and runtime directory; returns when it serves.
+  void crashSupervisor();
+  // Every worker is ready, and each session's descriptor is in custody.
+  bool isWhole() const;
+
   // Asks for an orderly stop, and checks that it was one: exit code 0, no process left, a clean runtime directory.
   void stop(int signal = SIGTERM, Millis within = kPatience);
 
  private:
   std::string writeConfig(const GatewayOptions& options) const;
   void start(const GatewayOptions& options);
+  void startSupervisor();
   void waitForReady();
 
   TempDir dir_;
   std::string runtimeDir_;
   std::string logFile_;
   UniqueFd notify_;
+  std::map<std::string, std::string> environment_;
+  std::string config_;
   pid_t pid_ = -1;
   uint16_t adminPort_ = 0;
   double custodyBase_ = 0;  // descriptors in custody before the first session: listeners, table, doorbells

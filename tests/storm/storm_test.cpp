@@ -1,0 +1,206 @@
+// SIGKILL of random processes of the gateway under load, with plain upstreams that stay alive: each client checks every
+// byte. PPX_SEED repeats a run's choices, PPX_KILLS and PPX_CLIENTS make it longer or larger.
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <atomic>
+#include <future>
+#include <random>
+
+#include "tests/gateway/harness/echo_worker.h"
+#include "tests/gateway/harness/gateway.h"
+#include "tests/load/duplex_swarm.h"
+
+namespace ppx::test {
+namespace {
+
+using load::DuplexSwarm;
+using load::kMillisecond;
+using load::kSecond;
+using load::LinkState;
+
+// How long a client is quiet before a kill so that nothing of it is in doubt: the window and a generous margin.
+constexpr int kDoubtWindowMs = 500;
+constexpr load::Nanos kQuiet = (kDoubtWindowMs + 300) * kMillisecond;
+constexpr load::Nanos kPatienceNanos = 20 * kSecond;
+
+unsigned fromEnvironment(const char* name, unsigned otherwise) {
+  const char* text = std::getenv(name);
+  return text == nullptr ? otherwise : static_cast<unsigned>(std::stoul(text));
+}
+
+uint16_t portOfClient(int fd) {
+  sockaddr_in address{};
+  socklen_t size = sizeof(address);
+  ::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size);
+  return ntohs(address.sin_port);
+}
+
+// The gateway has ended it, whether or not its bytes were right up to then.
+bool isClosed(const load::VerifiedConnection& link) {
+  if (link.state() == LinkState::kEnded || link.state() == LinkState::kReset) return true;
+  pollfd state{link.fd(), POLLRDHUP, 0};
+  return ::poll(&state, 1, 0) > 0 && (state.revents & (POLLRDHUP | POLLERR | POLLHUP)) != 0;
+}
+
+bool isIntact(const load::VerifiedConnection& link) {
+  return link.state() == LinkState::kOpen && link.received() == link.offered();
+}
+
+struct AtEnd {
+  std::atomic<bool>& flag;
+  ~AtEnd() { flag = true; }
+};
+
+struct Storm {
+  explicit Storm(const std::string& policy)
+      : seed(fromEnvironment("PPX_SEED", std::random_device()())),
+        random(seed),
+        gateway({.forwarders = 4,
+                 .acceptors = 2,
+                 .upstreams = {first.port(), second.port()},
+                 .workers = "respawn_backoff_min = \"10ms\"\nrespawn_backoff_max = \"50ms\"\n",
+                 .sessions = "doubt_window = \"" + std::to_string(kDoubtWindowMs) + "ms\"\n",
+                 .listener = "crash_policy = \"" + policy + "\"\n"}) {
+    std::printf("PPX_SEED=%u\n", seed);
+    busy = swarm(clients / 2);
+    resting = swarm(clients - clients / 2);
+  }
+
+  std::unique_ptr<DuplexSwarm> swarm(size_t count) {
+    auto made = DuplexSwarm::connect({.target = {"127.0.0.1", gateway.port()},
+                                      .connections = count,
+                                      .seed = random(),
+                                      .windowBytes = 16 << 10});
+    if (!made) throw std::runtime_error(made.error().text);
+    if (!(*made)->runUntilBytes(10'000, kPatienceNanos) || !(*made)->drain(kPatienceNanos))
+      throw std::runtime_error("clients are not served: " + (*made)->stats().firstProblem);
+    return std::move(*made);
+  }
+
+  // Kills one process while `loaded` clients send, and returns when the gateway is whole again.
+  void strike(const std::string& role, pid_t pid, std::vector<DuplexSwarm*> loaded) {
+    // Kills and starts are this thread's: a supervisor dies with the thread that started it.
+    std::atomic<bool> whole{false};
+    auto load = std::async(std::launch::async, [&] {
+      while (!whole)
+        for (DuplexSwarm* each : loaded) each->runFor(10 * kMillisecond);
+    });
+    AtEnd stop{whole};
+    if (role == "supervisor") {
+      gateway.crashSupervisor();
+    } else {
+      ::kill(pid, SIGKILL);
+      gateway.waitForSuccessor(role, pid);
+    }
+    waitUntil("a whole gateway", [&] { return gateway.isWhole(); });
+    ++kills[role];
+  }
+
+  static void expectAllIntact(DuplexSwarm& swarm, const std::string& after) {
+    swarm.drain(kPatienceNanos);
+    EXPECT_EQ(swarm.stats().intact, swarm.size()) << "after " << after << ": " << swarm.stats().firstProblem;
+  }
+
+  void killOther(const std::string& role) {
+    pid_t pid = 0;
+    if (role != "supervisor") {
+      auto pids = gateway.workers(role);
+      pid = pids.at(random() % pids.size());
+    }
+    for (DuplexSwarm* each : {busy.get(), resting.get()}) each->runFor((5 + random() % 30) * kMillisecond);
+    strike(role, pid, {busy.get(), resting.get()});
+    expectAllIntact(*busy, "a kill of the " + role);
+    expectAllIntact(*resting, "a kill of the " + role);
+  }
+
+  // Who rests is exact whatever the policy; who is busy, and another forwarder's, too.
+  void killForwarder(bool mayEnd) {
+    auto rows = gateway.rows("/admin/status", "workers");
+    std::vector<std::pair<pid_t, int>> forwarders;
+    for (const Json& row : rows)
+      if (row.at("role") == "forwarder") forwarders.emplace_back(row.at("pid"), row.at("row"));
+    auto [pid, row] = forwarders.at(random() % forwarders.size());
+    std::map<uint16_t, int> owners;
+    for (const Json& session : gateway.downstreams()) {
+      std::string peer = session.at("peer");
+      owners[static_cast<uint16_t>(std::stoi(peer.substr(peer.rfind(':') + 1)))] = session.at("forwarder");
+    }
+    busy->runFor(kQuiet + (random() % 50) * kMillisecond);
+    strike("forwarder", pid, {busy.get()});
+    expectAllIntact(*resting, "a kill of a forwarder while they were quiet");
+    resting->runFor(30 * kMillisecond);
+    expectAllIntact(*resting, "a kill of a forwarder while they were quiet, later");
+    auto ofOthers = [&, row = row](size_t i) { return owners.at(portOfClient(busy->client(i).fd())) != row; };
+    auto settled = [&] {
+      for (size_t i = 0; i < busy->size(); ++i)
+        if (ofOthers(i) && !isIntact(busy->client(i)) && !isClosed(busy->client(i))) return false;
+      return true;
+    };
+    for (int i = 0; i < 400 && (i < 4 || !settled()); ++i) busy->drain(50 * kMillisecond);
+    bool worn = false;
+    for (size_t i = 0; i < busy->size(); ++i) {
+      const load::VerifiedConnection& link = busy->client(i);
+      bool closed = isClosed(link), intact = isIntact(link);
+      if (ofOthers(i)) {
+        EXPECT_TRUE(intact) << "client of another forwarder: " << link.problem();
+      } else if (mayEnd) {
+        EXPECT_NE(link.state(), LinkState::kMismatched) << "crash_policy = close: " << link.problem();
+        EXPECT_TRUE(closed || intact) << "crash_policy = close: it misses bytes, and goes on";
+        ended += closed;
+      } else {
+        EXPECT_FALSE(closed) << "client of the killed forwarder: " << link.problem();
+        wrong += !intact;
+      }
+      inDoubt += !ofOthers(i);
+      worn = worn || closed || !intact;
+    }
+    if (!worn) return;
+    auto fresh = swarm(busy->size());
+    busy = std::move(fresh);
+    waitUntil("the end of those in doubt", [&] { return gateway.sessions() == clients; });
+  }
+
+  void blow(unsigned count, bool mayEnd) {
+    const std::vector<std::string> roles{"supervisor", "custodian", "acceptor", "prober", "forwarder"};
+    for (unsigned i = 0; i < count && !::testing::Test::HasFailure(); ++i) {
+      const std::string& role = roles.at(random() % roles.size());
+      if (std::getenv("PPX_STORM_LOG") != nullptr) std::printf("kill %u: %s\n", i, role.c_str());
+      if (role == "forwarder")
+        killForwarder(mayEnd);
+      else
+        killOther(role);
+    }
+    const auto& quiet = resting->stats();
+    std::printf("kills:");
+    for (const auto& [role, times] : kills) std::printf(" %s %u", role.c_str(), times);
+    std::printf("; clients in doubt %u, of them wrong or short %u, ended %u; resting clients: %zu of %zu intact, "
+                "%.1f MB\n",
+                inDoubt, wrong, ended, quiet.intact, resting->size(), static_cast<double>(quiet.bytesEchoed) / 1e6);
+    for (size_t i = 0; i < busy->size(); ++i) busy->close(i);
+    for (size_t i = 0; i < resting->size(); ++i) resting->close(i);
+    gateway.waitUntilEmpty();
+    gateway.stop();
+  }
+
+  unsigned seed;
+  std::mt19937 random;
+  unsigned clients = fromEnvironment("PPX_CLIENTS", 100);
+  EchoWorker first, second;
+  Gateway gateway;
+  std::unique_ptr<DuplexSwarm> busy, resting;
+  std::map<std::string, unsigned> kills;
+  unsigned inDoubt = 0, wrong = 0, ended = 0;
+};
+
+TEST(Storm, ClosesNobodyAndHarmsOnlyWhoWasInDoubt) {
+  Storm("continue").blow(fromEnvironment("PPX_KILLS", 20), false);
+}
+
+TEST(Storm, WithCloseNoStreamThatGoesOnHasAWrongByte) {
+  Storm("close").blow(fromEnvironment("PPX_KILLS", 10), true);
+}
+
+}  // namespace
+}  // namespace ppx::test
