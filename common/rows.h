@@ -61,7 +61,8 @@ struct alignas(64) WorkerRow {
   Atomic<uint64_t> streamFailures, sessionsMoved;
   alignas(64) Atomic<uint64_t> closed[kCloseReasonCapacity];
   Atomic<uint64_t> acceptPauses;  // acceptor: times it paused for want of descriptors or memory
-  Atomic<uint64_t> reserved[7];
+  Atomic<uint64_t> inHand;        // forwarder: the session that its thread works on now (forwarder/in_hand.h)
+  Atomic<uint64_t> reserved[6];
 
   // Anybody who left a bit in the row's dirty set: 1 while a ring of the doorbell is under way.
   alignas(64) Atomic<uint32_t> doorbellRung;

@@ -56,9 +56,9 @@ struct alignas(64) SessionSlot {
       Atomic<uint64_t> closeRequest;  // generation << 32 | CloseReason << 8 | 1: somebody asks for the end
   Atomic<uint32_t> closeReason;       // CloseReason, set on the way to kClosing
   Atomic<uint32_t> takeovers;
-  Atomic<uint64_t> takeoverMs[3];  // monotonic: the last three crash take-overs
+  Atomic<uint64_t> crashMs[2];  // monotonic: the last two crashes of forwarders that had it in hand, newest first
   Atomic<uint64_t> closingSinceMs;
-  Atomic<uint64_t> reserved3;
+  Atomic<uint64_t> reserved3[2];
 };
 static_assert(sizeof(SessionSlot) == 256);
 static_assert(offsetof(SessionSlot, peerHigh) == 64 && offsetof(SessionSlot, inReceived) == 128 &&

@@ -8,6 +8,7 @@
 #include "common/handoff_protocol.h"
 #include "common/limits.h"
 #include "common/log.h"
+#include "forwarder/in_hand.h"
 
 namespace ppx {
 namespace {
@@ -67,7 +68,7 @@ Forwarder::Forwarder(boost::asio::io_context& io, WorkerIdentity identity, PortF
                     [this] {
                       if (serving_ != nullptr) custody_.start();
                     },
-                .workerDied = [this](const control::WorkerDied&) { reclaimLostMail(); },
+                .workerDied = [this](const control::WorkerDied& died) { onWorkerDied(died); },
                 .stop = [this](uint32_t deadlineMs) { onStop(deadlineMs); }}),
       custody_(io, identity_.runtimeDir, identity_.id,
                {.connected =
@@ -140,6 +141,7 @@ void Forwarder::adopt(SlotRef ref, UniqueFd socket) {
 }
 
 void Forwarder::serve(SlotRef ref, UniqueFd socket) {
+  InHand inHand(figures(), ref);
   Session& session = serving_->sessions.insert(std::make_unique<Session>(*this, io_, ref, std::move(socket)));
   refill_.onServed(session);
   serving_->links.assign(session);
@@ -150,14 +152,15 @@ void Forwarder::serve(SlotRef ref, UniqueFd socket) {
 
 // A dead predecessor's session, now ours: the kernel says how far it had come.
 void Forwarder::resume(SlotRef ref, UniqueFd socket) {
+  InHand inHand(figures(), ref);
   Takeover& takeover = serving_->takeover;
   Session& session = serving_->sessions.insert(std::make_unique<Session>(*this, io_, ref, std::move(socket)));
   bool alive =
       Takeover::reconcile(serving_->table, serving_->journal, session, takeover.takeSegments(ref.slot));
   failpoint("takeover.reconciled");
   Millis now = monotonicMillis();
-  bool poison = Takeover::notePoison(session.slot(), now);
-  const SessionSlot& slot = session.slot();
+  SessionSlot& slot = session.slot();
+  slot.takeovers.fetch_add(1, kRelaxed);
   uint64_t last = std::max(slot.lastInMs.load(kRelaxed), slot.lastOutMs.load(kRelaxed));
   bool inDoubt =
       last != 0 && static_cast<uint64_t>(now) - last < serving_->table.header().doubtWindowMs.load(kRelaxed);
@@ -165,7 +168,7 @@ void Forwarder::resume(SlotRef ref, UniqueFd socket) {
     session.resumeClosing();
   else if (!alive)
     session.abort(CloseReason::kClientReset);
-  else if (poison)
+  else if (takeover.isPoison(ref))
     session.abort(CloseReason::kPoison);
   else if (inDoubt && session.settings().closeInDoubt.load(kRelaxed) != 0)
     session.abort(CloseReason::kInDoubt);
@@ -261,10 +264,12 @@ void Forwarder::answerDoorbell() {
   SessionTable sessions(s.table);
   for (size_t count = dirty.drain(slots); count > 0; count = dirty.drain(slots)) {
     for (size_t i = 0; i < count; ++i) {
-      if (Session* session = s.sessions.atSlot(slots[i]))
+      if (Session* session = s.sessions.atSlot(slots[i])) {
+        InHand inHand(figures(), session->ref());
         session->onNews();
-      else if (sessions.word(slots[i]).worker != identity_.id.row)
+      } else if (sessions.word(slots[i]).worker != identity_.id.row) {
         s.doorbells.ringSlot(s.table, slots[i]);  // it has moved: the news goes after it
+      }
     }
   }
   turnEnds();
@@ -287,8 +292,10 @@ void Forwarder::tick() {
   answerDoorbell();
   s.links.tick(now);
   uint32_t turn = ++s.turn;
-  s.sessions.forEach(
-      [&](Session& session) { session.onTick(now, (session.ref().slot + turn) % kTicksPerLook == 0); });
+  s.sessions.forEach([&](Session& session) {
+    InHand inHand(figures(), session.ref());
+    session.onTick(now, (session.ref().slot + turn) % kTicksPerLook == 0);
+  });
   std::vector<SlotRef> waiting;
   waiting.swap(s.waitForSegments);
   for (const SlotRef& ref : waiting)
@@ -302,9 +309,18 @@ void Forwarder::tick() {
   });
 }
 
+void Forwarder::onWorkerDied(const control::WorkerDied& died) {
+  if (serving_ == nullptr) return;
+  reclaimLostMail();
+  // The ready one with the lowest row; if that one dies too, the next sweep of anybody finds the slots.
+  uint8_t lowest = 0;
+  while (lowest < kMaxForwarders && serving_->table.worker(lowest).ready.load() == 0) ++lowest;
+  if (died.row >= kFirstAcceptorRow && lowest == identity_.id.row)
+    serving_->takeover.sweepHandoffs(monotonicMillis());
+}
+
 // Segments that a dead pusher had claimed for our sessions and not linked yet, or we would not see before they end.
 void Forwarder::reclaimLostMail() {
-  if (serving_ == nullptr) return;
   Serving& s = *serving_;
   auto segments = s.journal.outSegmentsOf([&](uint32_t slot) { return s.sessions.atSlot(slot) != nullptr; });
   for (auto& [slot, held] : segments) {

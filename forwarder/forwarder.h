@@ -58,6 +58,7 @@ class Forwarder : public SessionHost {
   void answerDoorbell();
   void turnEnds();
   void tick();
+  void onWorkerDied(const control::WorkerDied& died);
   void reclaimLostMail();
   void maintain(Millis now);
   void leaveIfEmpty();

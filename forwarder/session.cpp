@@ -7,6 +7,7 @@
 #include <array>
 
 #include "common/failpoint.h"
+#include "forwarder/in_hand.h"
 
 namespace ppx {
 namespace {
@@ -63,7 +64,10 @@ void Session::arm() {
   auto wait = [this](auto kind, auto handler) {
     socket_.async_wait(kind, [&host = host_, ref = ref_, handler](const boost::system::error_code& error) {
       if (error) return;
-      if (Session* session = host.find(ref)) (session->*handler)();
+      if (Session* session = host.find(ref)) {
+        InHand inHand(host.figures(), ref);
+        (session->*handler)();
+      }
     });
   };
   if (!reading_ && wantsRead()) {

@@ -6,6 +6,7 @@
 #include "common/failpoint.h"
 #include "common/log.h"
 #include "common/witness.h"
+#include "forwarder/in_hand.h"
 
 namespace ppx {
 namespace {
@@ -28,6 +29,7 @@ Takeover::Takeover(const Table& table, const WorkerId& self, Fetch fetch)
     : table_(&table), self_(self), fetch_(std::move(fetch)) {}
 
 void Takeover::reclaimPredecessors() {
+  if (auto left = InHand::takeLeft(table_->worker(self_.row))) blame(*left, monotonicMillis());
   SessionTable sessions(*table_);
   std::map<uint32_t, std::vector<custody::Record>> byIncarnation;
   for (uint32_t slot = 0; slot < table_->header().sessionHighWater.load(); ++slot) {
@@ -74,13 +76,14 @@ void Takeover::sweepHandoffs(Millis now) {
   handoffSeen_ = std::move(still);
 }
 
-// Its claimer is dead once the row has another incarnation. Custody has the client, then we serve it; or it has
+// Its claimer is dead once the row has another incarnation, or none. Custody has the client, then we serve it; or it has
 // not, then the slot is freed. Of several forwarders that come by, one gets it.
 void Takeover::finishClaim(SlotRef ref, const SlotWord& word) {
   const WorkerId dead{word.worker, word.incarnation};
-  uint64_t living = table_->worker(dead.row).incarnation.load();
-  if (living == 0 || living == dead.incarnation) return;
+  if (dead.row >= kWorkerRows) return;
+  if ((table_->worker(dead.row).incarnation.load() & kIncarnationMask) == dead.incarnation) return;
   if (!SessionTable(*table_).reclaim(ref, dead, self_)) return;
+  failpoint("takeover.claimed");
   waiting_[ref.slot] = ref.generation;
   custody::Record record = recordOf(ref);
   fetch_({&record, 1}, dead);
@@ -107,10 +110,15 @@ Takeover::Segments Takeover::takeSegments(uint32_t slot) {
   return segments;
 }
 
-bool Takeover::notePoison(SessionSlot& slot, Millis now) {
-  uint32_t count = slot.takeovers.fetch_add(1) + 1;
-  uint64_t oldest = slot.takeoverMs[count % 3].exchange(static_cast<uint64_t>(now));
-  return count >= 3 && oldest != 0 && static_cast<uint64_t>(now) - oldest < kPoisonWindowMs;
+void Takeover::blame(SlotRef ref, Millis now) {
+  if (ref.slot >= table_->sizes().sessionSlots) return;
+  SlotWord word = SessionTable(*table_).word(ref.slot);
+  if (word.state != SlotState::kOwned || word.worker != self_.row || word.generation != ref.generation)
+    return;
+  SessionSlot& slot = table_->session(ref.slot);
+  uint64_t oldest = slot.crashMs[1].exchange(slot.crashMs[0].exchange(static_cast<uint64_t>(now)));
+  spdlog::warn("a predecessor crashed while it worked on the session in slot {}", ref.slot);
+  if (oldest != 0 && static_cast<uint64_t>(now) - oldest < kPoisonWindowMs) poison_ = ref;
 }
 
 bool Takeover::reconcile(const Table& table, Journal& journal, Session& session, Segments segments) {

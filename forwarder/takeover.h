@@ -4,6 +4,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <unordered_map>
 #include <vector>
 
@@ -36,13 +37,14 @@ class Takeover {
   // Rebuilds windows and outbox of a session whose slot and socket we have: offsets from the kernel, segments
   // from the journal. False: the connection is closed already.
   static bool reconcile(const Table& table, Journal& journal, Session& session, Segments segments);
-  // Notes a crash take-over. True: three within a minute.
-  static bool notePoison(SessionSlot& slot, Millis now);
+  // It was in a crashed predecessor's hand, and in that of two more within a minute.
+  bool isPoison(SlotRef ref) const { return poison_ == ref; }
   // Those of a session that was reclaimed, from one pass over the journal then.
   Segments takeSegments(uint32_t slot);
 
  private:
   void finishClaim(SlotRef ref, const SlotWord& word);
+  void blame(SlotRef ref, Millis now);
 
   const Table* table_;
   WorkerId self_;
@@ -50,6 +52,7 @@ class Takeover {
   std::unordered_map<uint32_t, uint32_t> waiting_;  // slot -> generation
   std::unordered_map<uint32_t, Millis> handoffSeen_;
   std::unordered_map<uint32_t, Segments> segments_;
+  std::optional<SlotRef> poison_;
 };
 
 }  // namespace ppx

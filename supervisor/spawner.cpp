@@ -117,6 +117,13 @@ void killNow(const Process& process) {
   ::pidfd_send_signal(process.pidfd.get(), SIGKILL, nullptr, 0);
 }
 
+bool hasCrashed(const Process& process) {
+  siginfo_t info{};
+  if (::waitid(P_PIDFD, static_cast<id_t>(process.pidfd.get()), &info, WEXITED | WNOHANG | WNOWAIT) != 0)
+    return false;
+  return info.si_code == CLD_EXITED ? info.si_status != 0 : info.si_status != SIGKILL;
+}
+
 std::string reap(const Process& process) {
   siginfo_t info{};
   if (::waitid(P_PIDFD, static_cast<id_t>(process.pidfd.get()), &info, WEXITED | WNOHANG) != 0)

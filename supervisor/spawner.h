@@ -24,6 +24,8 @@ Result<Process> spawn(const std::string& program, const std::vector<std::string>
 Result<Process> openProcess(int pid);
 bool isDead(const Process& process);
 void killNow(const Process& process);  // SIGKILL
+// After it is dead, before it is reaped: it crashed, as far as its end tells. SIGKILL is somebody else's doing.
+bool hasCrashed(const Process& process);
 // After it is dead: reaps it if it was our child. How it ended, for people ("exit code 1", "signal 9
 // (Killed)").
 std::string reap(const Process& process);

@@ -99,6 +99,7 @@ void WorkerManager::act(Worker& worker, WorkerAction action) {
       return announce(worker);
     case WorkerAction::kKill:
       spdlog::error("{} (pid {}) is silent: killing it", nameOf(worker), worker.process.pid);
+      worker.wasSilent = true;
       return killNow(worker.process);
     case WorkerAction::kBury:
       return bury(worker, true);

@@ -83,6 +83,7 @@ class WorkerManager {
     uint64_t incarnation = 0;
     Millis readySince = 0;  // monotonic; 0: it never was
     bool wanted = false;
+    bool wasSilent = false;  // and was killed for that
     uint32_t stopDeadlineMs = 0;
     boost::asio::posix::stream_descriptor deathWatch;
     boost::asio::steady_timer respawnTimer;

@@ -89,6 +89,10 @@ bool WorkerManager::adoptProcess(Worker& worker, int pid, uint64_t incarnation) 
 }
 
 void WorkerManager::bury(Worker& worker, bool respawn) {
+  // What it worked on is blamed by its successor (forwarder/in_hand.h) for a crash or a hang only.
+  bool guilty =
+      std::exchange(worker.wasSilent, false) || (worker.process.pidfd && hasCrashed(worker.process));
+  if (!guilty) table_.worker(worker.row).inHand.store(0);
   std::string how = worker.process.pidfd ? reap(worker.process) : "ended";
   int pid = worker.process.pid;
   boost::system::error_code ignored;

@@ -175,9 +175,10 @@ struct Storm {
     const auto& quiet = resting->stats();
     std::printf("kills:");
     for (const auto& [role, times] : kills) std::printf(" %s %u", role.c_str(), times);
-    std::printf("; clients in doubt %u, of them wrong or short %u, ended %u; resting clients: %zu of %zu intact, "
-                "%.1f MB\n",
-                inDoubt, wrong, ended, quiet.intact, resting->size(), static_cast<double>(quiet.bytesEchoed) / 1e6);
+    std::printf(
+        "; clients in doubt %u, of them wrong or short %u, ended %u; resting clients: %zu of %zu intact, "
+        "%.1f MB\n",
+        inDoubt, wrong, ended, quiet.intact, resting->size(), static_cast<double>(quiet.bytesEchoed) / 1e6);
     for (size_t i = 0; i < busy->size(); ++i) busy->close(i);
     for (size_t i = 0; i < resting->size(); ++i) resting->close(i);
     gateway.waitUntilEmpty();
