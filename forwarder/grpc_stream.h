@@ -38,6 +38,7 @@ class GrpcStream : public std::enable_shared_from_this<GrpcStream> {
   void wakeOnWritten() { wakeOnWritten_.store(true); }
   std::vector<SlotRef> halfClose();
   void cancel();
+  const StreamTarget& target() const { return target_; }
 
   // A completion queue's tag: which operation of which stream.
   struct Operation {

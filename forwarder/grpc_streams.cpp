@@ -20,6 +20,7 @@ grpc::ChannelArguments channelArguments(uint32_t maxReplyBytes) {
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
   arguments.SetInt(GRPC_ARG_DNS_MIN_TIME_BETWEEN_RESOLUTIONS_MS, 1000);
+  arguments.SetInt(GRPC_ARG_DNS_ARES_QUERY_TIMEOUT_MS, 2000);  // by default two minutes
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 50);
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 1000);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000);
@@ -130,8 +131,14 @@ void GrpcStreams::collect(std::vector<StreamEvent>& events) {
     events.swap(events_);
     eventsWaiting_.store(false);
   }
-  for (const StreamEvent& event : events)
-    if (event.type == StreamEvent::Type::kEnded) ended_.push_back(event.stream);
+  for (const StreamEvent& event : events) {
+    if (event.type != StreamEvent::Type::kEnded) continue;
+    ended_.push_back(event.stream);
+    // A lost connection: the next stream gets a channel of its own, so that the name is resolved again at once. An old
+    // channel asks again only after a while, and goes on with the old address until then.
+    GrpcStream* ended = find(event.stream);
+    if (ended != nullptr && !event.orderly) peers_.erase(ended->target().upstream);
+  }
 }
 
 }  // namespace ppx

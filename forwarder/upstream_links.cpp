@@ -10,6 +10,7 @@ namespace ppx {
 namespace {
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
+constexpr Millis kConnectMs = 10'000;  // then the attempt is given up, whatever gRPC still waits for
 constexpr Millis kShortLifeMs = 1000;
 constexpr Millis kShortLifeDelayMs = 100;
 constexpr Millis kFirstRetryMs = 50;
@@ -367,6 +368,8 @@ void UpstreamLinks::tick(Millis now) {
     Link& link = links_[upstream];
     if (link.state == State::kBackoff && now >= link.retryAt) {
       connect(upstream);
+    } else if (link.state == State::kConnecting && now - link.since >= kConnectMs) {
+      port_->cancel(link.stream);  // once more each tick until it has ended, which does no harm
     } else if (link.state == State::kDraining) {
       if (!link.moved && now - link.since >= header.barrierTimeoutMs.load(kRelaxed)) {
         spdlog::warn("upstream {} still reads after barrier_timeout: its sessions move anyway",

@@ -161,7 +161,12 @@ TEST(Poison, SessionsOfAForwarderThatIsKilledOverAndOverGoOn) {
     ::kill(pid, SIGKILL);
     gateway.waitForSuccessor("forwarder", pid);
   }
-  EXPECT_EQ(client.exchange("y"), "y");
+  // With a plain upstream what was on its way at a kill is in doubt, and may be answered twice; nothing else comes.
+  client.send("y");
+  std::string got;
+  while (got.size() < 16 && (got.empty() || got.back() != 'y')) got += client.receive(1);
+  EXPECT_EQ(got.back(), 'y');
+  EXPECT_EQ(got.find_first_not_of('x'), got.size() - 1) << got;
 }
 
 }  // namespace
