@@ -149,10 +149,12 @@ class Subject:
             if not entry.name.isdigit():
                 continue
             try:
-                if os.getsid(int(entry.name)) != leader:
+                status = (entry / "status").read_text()
+                parent = int(re.search(r"^PPid:\s+(\d+)", status, re.M).group(1))
+                # The gateway's workers are its children, in sessions of their own.
+                if leader not in (parent, os.getsid(int(entry.name))):
                     continue
                 name = (entry / "comm").read_text().strip()
-                status = (entry / "status").read_text()
             except (OSError, ProcessLookupError):
                 continue
             kilobytes = sum(int(size) for size in re.findall(r"^RssAnon:\s+(\d+)", status, re.M))
