@@ -179,6 +179,15 @@ TEST_F(UpstreamLinksTest, AfterTheBarrierTimeoutSessionsMoveAnywayAndTheStreamLi
   EXPECT_EQ(streamState(0), StreamState::kDraining);
 }
 
+TEST_F(UpstreamLinksTest, AnAttemptThatNeitherOpensNorFailsIsGivenUp) {
+  bench_.setUpstream(0, UpstreamLife::kActive, UpstreamHealth::kReady);
+  ASSERT_EQ(streamState(0), StreamState::kConnecting);
+  bench_.links.tick(monotonicMillis() + 9'000);
+  EXPECT_TRUE(bench_.port.cancelled.empty());
+  bench_.links.tick(monotonicMillis() + 11'000);
+  EXPECT_EQ(bench_.port.cancelled, std::vector<StreamId>{streamTo(0)});
+}
+
 TEST_F(UpstreamLinksTest, ASlowUpstreamPausesItsOwnSessionsOnly) {
   bench_.readyUpstream(0);
   std::vector<UniqueFd> slow(4);
