@@ -1,5 +1,7 @@
 #include "supervisor/config_schema.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <type_traits>
@@ -266,6 +268,37 @@ std::string defaultText(const SectionSpec& section, const KeySpec& key) {
   if (!key.defaultNote.empty()) return std::string(key.defaultNote);
   Config defaults;
   return valueText(key.rule, key.field.get(section.open(defaults)));
+}
+
+std::string kindText(const ValueRule& rule) {
+  const auto range = [&](std::string_view kind) {
+    const ValueRule plain{rule.kind, 0, 0, {}};
+    return fmt::format("{}, {} to {}", kind, valueText(plain, rule.min), valueText(plain, rule.max));
+  };
+  switch (rule.kind) {
+    case ValueKind::kPath:
+      return "file";
+    case ValueKind::kToken:
+      return "token";
+    case ValueKind::kHost:
+      return "host";
+    case ValueKind::kName:
+      return "name";
+    case ValueKind::kInteger:
+      return range("integer");
+    case ValueKind::kBytes:
+      return range("size");
+    case ValueKind::kDuration:
+      return range("time");
+    case ValueKind::kWholeSeconds:
+      return range("time in whole seconds");
+    case ValueKind::kChoice:
+      break;
+  }
+  std::string words;
+  for (const std::string_view word : rule.choices)
+    words += fmt::format("{}`\"{}\"`", words.empty() ? "" : ", ", word);
+  return words;
 }
 
 }  // namespace ppx

@@ -47,4 +47,7 @@ const KeySpec* findKey(const SectionSpec& section, std::string_view name);
 // What the key is when the file does not say: the note, or the value of a default-constructed struct.
 std::string defaultText(const SectionSpec& section, const KeySpec& key);
 
+// "time, 0 to 365d", or the words of a choice in backticks: what the documentation says that a key may be.
+std::string kindText(const ValueRule& rule);
+
 }  // namespace ppx

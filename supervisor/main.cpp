@@ -5,6 +5,7 @@
 
 #include "common/log.h"
 #include "supervisor/config_loader.h"
+#include "supervisor/program_dir.h"
 #include "supervisor/supervisor.h"
 #include "supervisor/table_setup.h"
 
@@ -76,11 +77,8 @@ int serve(const CommandLine& line) {
   if (!line.logLevel.empty()) config->management.logLevel = kLevels.at(line.logLevel);
   int level = spdlogLevel(config->management.logLevel);
   setLogLevel(level);
-  std::error_code ignored;
-  std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", ignored);
-  Supervisor supervisor(
-      std::move(*config), std::move(spare),
-      {std::filesystem::absolute(line.config).string(), self.parent_path().string(), level});
+  Supervisor supervisor(std::move(*config), std::move(spare),
+                        {std::filesystem::absolute(line.config).string(), workerProgramDir(), level});
   if (auto failure = supervisor.prepare()) {
     spdlog::critical("{}", failure->text);
     return failure->exitCode;

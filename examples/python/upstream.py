@@ -1,7 +1,8 @@
 """What every upstream in Python needs around its own logic: stubs, probes, options, a server.
 
 Uses Debian's python3-grpcio and python3-protobuf. The stubs are made from proto/upstream.proto at the first start,
-by protoc and the plugin of protobuf-compiler-grpc, into $PPX_PYTHON_STUBS (default: build/python-stubs).
+by protoc and the plugin of protobuf-compiler-grpc, into $PPX_PYTHON_STUBS (default: build/python-stubs in the source
+tree, ~/.cache/paradoxplex/python-stubs for an installed copy).
 """
 import argparse
 import datetime
@@ -15,7 +16,9 @@ from concurrent import futures
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROTO = ROOT / 'proto' / 'upstream.proto'
-STUBS = pathlib.Path(os.environ.get('PPX_PYTHON_STUBS', ROOT / 'build' / 'python-stubs'))
+CACHE = pathlib.Path(os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache') / 'paradoxplex'
+BUILD = ROOT / 'build' if (ROOT / 'CMakeLists.txt').exists() else CACHE
+STUBS = pathlib.Path(os.environ.get('PPX_PYTHON_STUBS', BUILD / 'python-stubs'))
 FILES = ('upstream_pb2.py', 'upstream_pb2_grpc.py')
 
 

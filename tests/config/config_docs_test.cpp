@@ -23,37 +23,6 @@ std::string contents(const std::filesystem::path& file) {
   return {std::istreambuf_iterator<char>(in), {}};
 }
 
-std::string kindText(const ValueRule& rule) {
-  const auto range = [&](std::string_view kind) {
-    const ValueRule plain{rule.kind, 0, 0, {}};
-    return fmt::format("{}, {} to {}", kind, valueText(plain, rule.min), valueText(plain, rule.max));
-  };
-  switch (rule.kind) {
-    case ValueKind::kPath:
-      return "file";
-    case ValueKind::kToken:
-      return "token";
-    case ValueKind::kHost:
-      return "host";
-    case ValueKind::kName:
-      return "name";
-    case ValueKind::kInteger:
-      return range("integer");
-    case ValueKind::kBytes:
-      return range("size");
-    case ValueKind::kDuration:
-      return range("time");
-    case ValueKind::kWholeSeconds:
-      return range("time in whole seconds");
-    case ValueKind::kChoice:
-      break;
-  }
-  std::string words;
-  for (const std::string_view word : rule.choices)
-    words += fmt::format("{}`\"{}\"`", words.empty() ? "" : ", ", word);
-  return words;
-}
-
 std::string tableOf(const SectionSpec& section) {
   std::string table(kTableHead);
   for (const KeySpec& key : section.keys) {
