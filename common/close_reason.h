@@ -27,7 +27,8 @@ namespace ppx {
   X(CustodyLost, "custody_lost", true, "no process held its descriptor any more")                       \
   X(Refused, "refused", true, "refused at a limit")                                                     \
   X(Internal, "internal", true, "a system call failed that should not")                                 \
-  X(Upstream, "upstream", false, "the upstream closed it")
+  X(Upstream, "upstream", false, "the upstream closed it")                                              \
+  X(UpstreamReset, "upstream_reset", false, "the upstream closed it at once")
 
 enum class CloseReason : uint8_t {
 #define PPX_CLOSE_REASON_VALUE(name, key, error, text) k##name,

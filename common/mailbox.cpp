@@ -10,7 +10,7 @@
 
 namespace ppx {
 
-PushResult MailPusher::push(SlotRef ref, std::span<const iovec> pieces) {
+PushResult MailPusher::push(SlotRef ref, std::span<const iovec> pieces, const MailTag& tag) {
   size_t bytes = 0;
   for (const iovec& piece : pieces) bytes += piece.iov_len;
   if (bytes == 0) return PushResult::kPushed;
@@ -20,6 +20,12 @@ PushResult MailPusher::push(SlotRef ref, std::span<const iovec> pieces) {
   SegmentHeader& header = journal_->header(first);
   header.length.store(static_cast<uint32_t>(bytes), std::memory_order_relaxed);
   header.startOffset.store(kUnstamped, std::memory_order_relaxed);
+  header.sourceLane.store(tag.lane, std::memory_order_relaxed);
+  if (tag.lane != kNoLane) {
+    header.sourceSequence.store(tag.sequence, std::memory_order_relaxed);
+    header.sourceInstance.store(tag.instance, std::memory_order_relaxed);
+    header.impliedAck.store(tag.impliedAck, std::memory_order_relaxed);
+  }
   failpoint("mailbox.filled");
   Atomic<uint64_t>& head = table_->session(ref.slot).mailHead;
   uint64_t seen = head.load();
@@ -70,6 +76,25 @@ uint32_t MailPusher::fill(SlotRef ref, std::span<const iovec> pieces) {
   return first;
 }
 
+bool mailHolds(const Table& table, SlotRef ref, const MailTag& tag) {
+  const SessionSlot& slot = table.session(ref.slot);
+  MailHead head = MailHead::decode(slot.mailHead.load());
+  while (head.segment < table.segmentCount()) {
+    const SegmentHeader& message = table.segment(head.segment);
+    SegmentWord word = SegmentWord::decode(message.word.load());
+    MailHead previous = MailHead::decode(message.previous.load());
+    bool same = message.sourceLane.load() == tag.lane && message.sourceSequence.load() == tag.sequence &&
+                message.sourceInstance.load() == tag.instance;
+    // Freed, perhaps while it was read: then so is all that is older, and what we look for is not among it.
+    if (word.slot != ref.slot || word.generation != ref.generation || previous.ticket + 1 != head.ticket ||
+        slot.mailFreed.load() >= head.ticket)
+      return false;
+    if (same) return true;
+    head = previous;
+  }
+  return false;
+}
+
 void MailPusher::drop(uint32_t segment) {
   while (segment != kNoSegment) {
     uint32_t next = journal_->header(segment).next.load(std::memory_order_relaxed);
@@ -93,6 +118,15 @@ uint64_t startOf(const Table& table, uint32_t first) {
 
 uint64_t endOf(const Table& table, uint32_t first) {
   return startOf(table, first) + table.segment(first).length.load(std::memory_order_relaxed);
+}
+
+// What the message says of the session's input, if its upstream is still the one that sent the message.
+void noteAcknowledged(const Table& table, SlotRef ref, uint32_t first, uint64_t* acknowledged) {
+  const SegmentHeader& message = table.segment(first);
+  uint32_t lane = message.sourceLane.load(std::memory_order_relaxed);
+  if (acknowledged == nullptr || lane == kNoLane) return;
+  if (table.session(ref.slot).upstream.load(std::memory_order_relaxed) != laneUpstream(lane)) return;
+  *acknowledged = std::max(*acknowledged, message.impliedAck.load(std::memory_order_relaxed));
 }
 
 // First segments of the messages with tickets above `after`, newest first.
@@ -137,7 +171,7 @@ void MailOutbox::close(const Table& table, uint32_t slot) {
   }
 }
 
-void MailOutbox::attach(const Table& table, SlotRef ref) {
+void MailOutbox::attach(const Table& table, SlotRef ref, uint64_t* acknowledged) {
   *this = MailOutbox();
   ref_ = ref;
   SessionSlot& s = table.session(ref.slot);
@@ -147,6 +181,7 @@ void MailOutbox::attach(const Table& table, SlotRef ref) {
   for (size_t i = messages.size(); i-- > 0;) {
     uint32_t first = messages[i];
     if (startOf(table, first) == kUnstamped) break;
+    noteAcknowledged(table, ref, first, acknowledged);
     append(table, first);
     s.outStamped.store(endOf(table, first), std::memory_order_relaxed);
   }
@@ -165,7 +200,7 @@ void MailOutbox::append(const Table& table, uint32_t first) {
   collectedTicket_ = ticketOf(header);
 }
 
-uint64_t MailOutbox::collect(const Table& table) {
+uint64_t MailOutbox::collect(const Table& table, uint64_t* acknowledged) {
   SessionSlot& s = table.session(ref_.slot);
   MailHead head = MailHead::decode(s.mailHead.load());
   if (head.ticket == collectedTicket_) return 0;
@@ -180,6 +215,7 @@ uint64_t MailOutbox::collect(const Table& table) {
     failpoint("mailbox.stamped");
     offset += table.segment(first).length.load(std::memory_order_relaxed);
     s.outStamped.store(offset, std::memory_order_release);
+    noteAcknowledged(table, ref_, first, acknowledged);
     append(table, first);
   }
   return offset - before;
@@ -213,11 +249,25 @@ void MailOutbox::consume(const Table& table, Journal& journal, uint64_t bytes) {
   PPX_INVARIANT(sent <= s.outStamped.load(std::memory_order_relaxed));
   s.outSent.store(sent, std::memory_order_release);
   failpoint("mailbox.sent");
-  while (oldest_ != kNoSegment && endOf(table, oldest_) <= sent) freeOldest(table, journal);
+  while (oldest_ != kNoSegment && endOf(table, oldest_) <= sent && !isAwaited(table, oldest_))
+    freeOldest(table, journal);
   while (oldest_ != kNoSegment && sent >= currentOffset_ + kSegmentBytes) {
-    current_ = table.segment(current_).next.load(std::memory_order_relaxed);
+    uint32_t next = table.segment(current_).next.load(std::memory_order_relaxed);
+    if (next == kNoSegment) return;  // all of it is sent, but it stays
+    current_ = next;
     currentOffset_ += kSegmentBytes;
   }
+}
+
+// A lane's cursor says that this push may not have happened: whoever asks must find it.
+bool MailOutbox::isAwaited(const Table& table, uint32_t first) const {
+  const SegmentHeader& message = table.segment(first);
+  uint32_t index = message.sourceLane.load(std::memory_order_relaxed);
+  if (index == kNoLane || !table.hasLanes() || index >= laneCount(table.sizes())) return false;
+  const LaneRow& lane = table.lane(index);
+  uint64_t sequence = message.sourceSequence.load(std::memory_order_relaxed);
+  return lane.pushed.load() < sequence && lane.cursor.load() == laneCursor(sequence, ref_) &&
+         lane.instance.load() == message.sourceInstance.load(std::memory_order_relaxed);
 }
 
 void MailOutbox::setSent(const Table& table, Journal& journal, uint64_t offset) {

@@ -16,6 +16,14 @@
 
 namespace ppx {
 
+// Which reply of which lane a message is, so that a successor of its pusher recognises it (lane_row.h).
+struct MailTag {
+  uint32_t lane = kNoLane;
+  uint64_t sequence = 0;
+  uint64_t instance = 0;
+  uint64_t impliedAck = 0;  // 0: none
+};
+
 enum class PushResult { kPushed, kGone, kNoSegments };
 
 // Any process, any thread.
@@ -25,7 +33,7 @@ class MailPusher {
 
   // Pushes `pieces` as one message. kGone: that session does not take mail any more. kNoSegments: nothing was
   // pushed. Afterwards the caller rings the slot's owner (Doorbells::ringSlot).
-  PushResult push(SlotRef ref, std::span<const iovec> pieces);
+  PushResult push(SlotRef ref, std::span<const iovec> pieces, const MailTag& tag = {});
 
  private:
   uint32_t fill(SlotRef ref, std::span<const iovec> pieces);
@@ -34,6 +42,10 @@ class MailPusher {
   Journal* journal_;
   SessionTable sessions_;
 };
+
+// Whether the mailbox holds the message of this tag. Any process, while the lane's cursor names the slot: so
+// long its owner frees neither that message nor a later one.
+bool mailHolds(const Table& table, SlotRef ref, const MailTag& tag);
 
 // The owner's side of one mailbox: a few words, so that an idle session costs little. Only the owner of the
 // slot, from one thread.
@@ -45,13 +57,15 @@ class MailOutbox {
   static void close(const Table& table, uint32_t slot);
 
   // Starts from what the slot says: nothing for a new session; after a take-over it finds stamped messages
-  // again.
-  void attach(const Table& table, SlotRef ref);
-  // Stamps new messages. Returns the bytes committed now.
-  uint64_t collect(const Table& table);
+  // again. `acknowledged` becomes the input that these imply to be dealt with, if that is more: of replies of the
+  // session's present upstream.
+  void attach(const Table& table, SlotRef ref, uint64_t* acknowledged = nullptr);
+  // Stamps new messages. Returns the bytes committed now. `acknowledged` as above.
+  uint64_t collect(const Table& table, uint64_t* acknowledged = nullptr);
   // Up to `limit` pieces of unsent output, oldest first.
   size_t gather(const Table& table, iovec* pieces, size_t limit) const;
-  // `bytes` more were taken by the socket; whole messages are freed.
+  // `bytes` more were taken by the socket; whole messages are freed, but for one that a lane's cursor names: it
+  // and what follows stay until the next call.
   void consume(const Table& table, Journal& journal, uint64_t bytes);
   // After a take-over: the kernel says that the output up to `offset` was sent. Also finishes what a killed
   // predecessor had begun to free; to be called once after attach() even when nothing is known.
@@ -70,6 +84,7 @@ class MailOutbox {
  private:
   void append(const Table& table, uint32_t first);
   void freeOldest(const Table& table, Journal& journal);
+  bool isAwaited(const Table& table, uint32_t first) const;
 
   SlotRef ref_;
   uint32_t oldest_ = kNoSegment;  // first segments of the oldest and newest live stamped message

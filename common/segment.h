@@ -19,10 +19,10 @@ struct alignas(64) SegmentHeader {
   Atomic<uint32_t> next;    // next segment of the same message, or kNoSegment
   Atomic<uint32_t> length;  // bytes of the message
   Atomic<uint32_t> newer;   // owner's hint: first segment of the next message in ticket order
-  Atomic<uint32_t> sourceUpstream;  // upstream slot that it came from; with the next two: `resume`
+  Atomic<uint32_t> sourceLane;  // lane that it came by, or kNoLane; with the next three: `resume` (minor 1)
   Atomic<uint64_t> sourceSequence;
-  Atomic<uint64_t> impliedAck;
-  Atomic<uint64_t> reserved;
+  Atomic<uint64_t> impliedAck;  // the upstream has dealt with the session's input up to there
+  Atomic<uint64_t> sourceInstance;
 };
 static_assert(sizeof(SegmentHeader) == 64);
 

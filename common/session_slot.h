@@ -15,6 +15,9 @@ namespace ppx {
 inline constexpr uint32_t kSessionInputEnded = 1;   // the client's FIN was read
 inline constexpr uint32_t kSessionOutputEnded = 2;  // our SHUT_WR was done
 inline constexpr uint32_t kSessionSent = 4;         // the client sent at least one byte
+// Its upstream acknowledges (`resume`): input is kept in the journal from inAcked on, not from inWritten on.
+inline constexpr uint32_t kSessionResumes = 8;
+inline constexpr uint32_t kSessionAnnounced = 16;  // an upstream has been told that it opened (`events`)
 
 inline constexpr uint32_t kNoUpstream = 0xffffffff;
 
@@ -56,7 +59,8 @@ struct alignas(64) SessionSlot {
       Atomic<uint64_t> closeRequest;  // generation << 32 | CloseReason << 8 | 1: somebody asks for the end
   Atomic<uint32_t> closeReason;       // CloseReason, set on the way to kClosing
   Atomic<uint32_t> takeovers;
-  Atomic<uint64_t> crashMs[2];  // monotonic: the last two crashes of forwarders that had it in hand, newest first
+  Atomic<uint64_t>
+      crashMs[2];  // monotonic: the last two crashes of forwarders that had it in hand, newest first
   Atomic<uint64_t> closingSinceMs;
   Atomic<uint64_t> reserved3[2];
 };

@@ -65,6 +65,11 @@ TableOffsets layOut(const TableSizes& sizes) {
   return o;
 }
 
+// What minor 1 appends: the end of the table then.
+uint64_t endWithLanes(const TableSizes& sizes, const TableOffsets& offsets) {
+  return align(offsets.end + laneCount(sizes) * sizeof(LaneRow), 4096);
+}
+
 bool plausible(const TableSizes& sizes) {
   return sizes.sessionSlots > 0 && sizes.sessionSlots <= kMaxSlots && sizes.inSegments > 0 &&
          sizes.outSegments > 0 && sizes.upstreamSlots > 0 && sizes.upstreamSlots <= 65536 &&
@@ -114,12 +119,13 @@ Result<Table> Table::create(const TableSizes& sizes) {
   TableOffsets offsets = layOut(sizes);
   UniqueFd memfd(::memfd_create("paradoxplex-table", MFD_CLOEXEC | MFD_ALLOW_SEALING));
   if (!memfd) return systemError("memfd_create");
-  if (::ftruncate(memfd.get(), static_cast<off_t>(offsets.end)) != 0) return systemError("sizing the table");
+  const uint64_t end = endWithLanes(sizes, offsets);
+  if (::ftruncate(memfd.get(), static_cast<off_t>(end)) != 0) return systemError("sizing the table");
   // Now rather than by SIGBUS in the middle of a session.
-  if (int failed = ::posix_fallocate(memfd.get(), 0, static_cast<off_t>(offsets.end)); failed != 0)
+  if (int failed = ::posix_fallocate(memfd.get(), 0, static_cast<off_t>(end)); failed != 0)
     return systemError("allocating the table", failed);
   if (::fcntl(memfd.get(), F_ADD_SEALS, kSeals) != 0) return systemError("sealing the table");
-  auto table = mapChecked(std::move(memfd), offsets.end);
+  auto table = mapChecked(std::move(memfd), end);
   if (!table) return table;
 
   TableHeader& header = table->header();
@@ -128,6 +134,7 @@ Result<Table> Table::create(const TableSizes& sizes) {
   header.major = kTableMajor;
   header.minor = kTableMinor;
   header.headerBytes = sizeof(TableHeader);
+  header.lanes = offsets.end;
   RandomSource random;
   header.uuidKey[0] = random.next();
   header.uuidKey[1] = random.next();
@@ -157,10 +164,15 @@ Result<Table> Table::map(UniqueFd memfd) {
     return Error{EPROTO, "the table's layout " + std::to_string(header.major) + "." +
                              std::to_string(header.minor) + " is not one that this build reads (" +
                              std::to_string(kTableMajor) + "." + std::to_string(kTableMinor) + ")"};
-  if (!plausible(header.sizes) || layOut(header.sizes).end != static_cast<uint64_t>(info.st_size))
-    return Error{EINVAL, "the table's sizes do not fit its length"};
+  if (!plausible(header.sizes)) return Error{EINVAL, "the table's sizes do not fit its length"};
   TableOffsets expected = layOut(header.sizes);
-  if (std::memcmp(&header.offsets, &expected, sizeof(expected)) != 0)
+  // A later minor may have appended more.
+  const uint64_t size = static_cast<uint64_t>(info.st_size);
+  const uint64_t end = header.minor == 0 ? expected.end : endWithLanes(header.sizes, expected);
+  if (header.minor > kTableMinor ? size < end : size != end)
+    return Error{EINVAL, "the table's sizes do not fit its length"};
+  if (std::memcmp(&header.offsets, &expected, sizeof(expected)) != 0 ||
+      header.lanes != (header.minor == 0 ? 0 : expected.end))
     return Error{EINVAL, "the table's parts are not where this build has them"};
   return table;
 }
@@ -192,6 +204,10 @@ SegmentHeader& Table::segment(uint32_t index) const {
 std::byte* Table::segmentData(uint32_t index) const {
   PPX_INVARIANT(index < segmentCount());
   return at<std::byte>(header_->offsets.segmentData) + static_cast<size_t>(index) * kSegmentBytes;
+}
+LaneRow& Table::lane(uint32_t index) const {
+  PPX_INVARIANT(hasLanes() && index < laneCount(sizes()));
+  return at<LaneRow>(header_->lanes)[index];
 }
 Atomic<uint32_t>* Table::addressTags() const {
   return at<Atomic<uint32_t>>(header_->offsets.addressTags);

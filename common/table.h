@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "common/hint_bitmap.h"
+#include "common/lane_row.h"
 #include "common/result.h"
 #include "common/rows.h"
 #include "common/segment.h"
@@ -40,6 +41,10 @@ class Table {
   SegmentHeader& segment(uint32_t index) const;
   std::byte* segmentData(uint32_t index) const;
   Atomic<uint32_t>* addressTags() const;  // sizes().sessionSlots of them; 0 = no session
+
+  // Minor 1. Lane upstream * kMaxForwarders + row.
+  bool hasLanes() const { return header_->lanes != 0; }
+  LaneRow& lane(uint32_t index) const;
 
   uint32_t segmentCount() const { return sizes().inSegments + sizes().outSegments; }
   HintBitmap slotHints() const;

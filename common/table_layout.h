@@ -8,6 +8,7 @@
 //            session slots                                               (session_slot.h)
 //            segment headers                                             (segment.h)
 //            segment data, kSegmentBytes each: first in, then out
+//            lanes, one for each upstream slot and forwarder row         (lane_row.h; minor 1)
 //
 // No lock and no sequence count lives here. A field is written once before a release store of the word that
 // publishes its row, or it is one atomic. Fields are only appended within a major version; a process maps
@@ -22,7 +23,7 @@ namespace ppx {
 
 inline constexpr uint64_t kTableMagic = 0x31656c6261547070;  // "ppTable1"
 inline constexpr uint16_t kTableMajor = 1;
-inline constexpr uint16_t kTableMinor = 0;
+inline constexpr uint16_t kTableMinor = 1;
 
 template <typename T>
 using Atomic = std::atomic<T>;
@@ -72,6 +73,9 @@ struct alignas(64) TableHeader {
   // Written by acceptors (set) and by whoever releases a slot (cleared, then their doorbells rung).
   alignas(64) Atomic<uint32_t> acceptorsWaiting;  // bit per acceptor: waits for a free slot
   Atomic<uint32_t> sessionHighWater;              // one past the highest slot ever claimed
+
+  // Where parts of later minors are. Zeros, and no such part, in a table of an earlier one.
+  uint64_t lanes;  // minor 1
 };
 
 }  // namespace ppx

@@ -46,6 +46,9 @@ struct alignas(64) UpstreamSlot {
   Atomic<uint64_t> lastLiveMs;   // monotonic: last good answer on `live`
   Atomic<uint32_t> readyFailures;
   Atomic<uint32_t> timesDown;
+  // generation << 8 | version of the contract's extensions that its last good answer to `ready` announced; 0:
+  // plain (minor 1).
+  Atomic<uint64_t> announced;
 
   // Forwarders.
   alignas(64) Atomic<uint64_t> streams[kMaxForwarders];
@@ -55,6 +58,7 @@ struct alignas(64) UpstreamSlot {
   Atomic<uint64_t> bytesIn, bytesOut;
   Atomic<uint64_t> broadcasts;
 };
-static_assert(sizeof(UpstreamSlot) % 64 == 0);
+static_assert(sizeof(UpstreamSlot) % 64 == 0 &&
+              offsetof(UpstreamSlot, streams) == offsetof(UpstreamSlot, health) + 64);
 
 }  // namespace ppx

@@ -83,7 +83,8 @@ TEST(Table, PartsDoNotOverlap) {
   EXPECT_LE(sizeof(TableHeader), o.listeners);
   EXPECT_LE(o.sessions + kSmall.sessionSlots * sizeof(SessionSlot), o.segmentHeaders);
   EXPECT_LE(o.segmentHeaders + table.segmentCount() * sizeof(SegmentHeader), o.segmentData);
-  EXPECT_EQ(o.end, table.bytes());
+  EXPECT_EQ(o.end, table.header().lanes);
+  EXPECT_LE(o.end + laneCount(kSmall) * sizeof(LaneRow), table.bytes());
   std::memset(static_cast<void*>(table.segmentData(table.segmentCount() - 1)), 0xff, kSegmentBytes);
   auto* dirty = reinterpret_cast<std::byte*>(&table.header()) + o.dirtySets;
   auto* hints = reinterpret_cast<std::byte*>(&table.header()) + o.slotHints;
@@ -127,15 +128,34 @@ TEST(Table, RefusesAnotherMagicVersionOrSize) {
   EXPECT_EQ(refusal(changedCopy(table, [](TableHeader& h) { h.magic ^= 1; })),
             "the table has no magic number");
   EXPECT_EQ(refusal(changedCopy(table, [](TableHeader& h) { h.major = 7; })),
-            "the table's layout 7.0 is not one that this build reads (1.0)");
+            "the table's layout 7.1 is not one that this build reads (1.1)");
   EXPECT_EQ(refusal(changedCopy(table, [](TableHeader& h) { h.headerBytes = 1 << 20; })),
-            "the table's layout 1.0 is not one that this build reads (1.0)");
+            "the table's layout 1.1 is not one that this build reads (1.1)");
   EXPECT_EQ(refusal(changedCopy(table, [](TableHeader& h) { h.sizes.outSegments += 8; })),
             "the table's sizes do not fit its length");
   EXPECT_EQ(refusal(changedCopy(table, [](TableHeader& h) { h.sizes.sessionSlots = 0; })),
             "the table's sizes do not fit its length");
   EXPECT_EQ(refusal(changedCopy(table, [](TableHeader& h) { h.offsets.sessions -= 4096; })),
             "the table's parts are not where this build has them");
+}
+
+// Built by the release before: the same bytes without the parts that minor 1 appends.
+TEST(Table, MapsOneOfMinorZeroWhichHasNoLanes) {
+  Table made = smallTable();
+  EXPECT_TRUE(made.hasLanes());
+  EXPECT_EQ(made.lane(1).owner.load(), 0u);
+  const uint64_t bytes = made.header().offsets.end;
+  UniqueFd memfd(::memfd_create("minor-0", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  ASSERT_EQ(::ftruncate(memfd.get(), static_cast<off_t>(bytes)), 0);
+  std::string image(reinterpret_cast<const char*>(&made.header()), bytes);
+  auto* header = reinterpret_cast<TableHeader*>(image.data());
+  header->minor = 0;
+  header->lanes = 0;
+  ASSERT_EQ(::pwrite(memfd.get(), image.data(), bytes, 0), static_cast<ssize_t>(bytes));
+  ASSERT_EQ(::fcntl(memfd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL), 0);
+  auto mapped = Table::map(std::move(memfd));
+  ASSERT_TRUE(mapped) << mapped.error().text;
+  EXPECT_FALSE(mapped->hasLanes());
 }
 
 TEST(TableDeathTest, AnIndexOutOfRangeAborts) {
