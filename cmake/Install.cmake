@@ -6,7 +6,7 @@ set(ppx_programs paradoxd paradoxctl paradox-dump-table
 set(ppx_workers paradox-acceptor paradox-custodian paradox-forwarder paradox-prober)
 set(ppx_libexec ${CMAKE_INSTALL_LIBEXECDIR}/paradoxplex)
 set(ppx_share ${CMAKE_INSTALL_DATADIR}/doc/paradoxplex)
-add_custom_target(installed DEPENDS ${ppx_programs} ${ppx_workers} manual)
+add_custom_target(installed DEPENDS ${ppx_programs} ${ppx_workers} manual changelog)
 
 install(TARGETS ${ppx_programs} DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(TARGETS ${ppx_workers} DESTINATION ${ppx_libexec})
@@ -28,7 +28,9 @@ install(CODE "
 
 install(FILES ${PROJECT_SOURCE_DIR}/packaging/completion/paradoxctl
   DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
-install(FILES ${PROJECT_SOURCE_DIR}/README.md ${PROJECT_SOURCE_DIR}/packaging/copyright DESTINATION ${ppx_share})
+install(FILES ${PROJECT_SOURCE_DIR}/README.md ${PROJECT_SOURCE_DIR}/packaging/copyright
+    ${PROJECT_BINARY_DIR}/deb/changelog.gz
+  DESTINATION ${ppx_share})
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/docs DESTINATION ${ppx_share} FILES_MATCHING PATTERN "*.md")
 # For people who write upstreams: the contract, and workers in languages that need no build.
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/proto DESTINATION ${ppx_share} FILES_MATCHING PATTERN "*.proto")

@@ -1,5 +1,5 @@
 // config_manual TEMPLATE: prints the manual page of the configuration file. The template is a page in the words of
-// man(7); where a line of it says "@keys SECTION@", the keys of that section follow, from the schema.
+// man(7); where a line of it says "{keys SECTION}", the keys of that section follow, from the schema.
 //
 // Runs while the tree is built, so the page cannot say anything else than the schema does. A section that the
 // template forgets, or names wrongly, ends the build.
@@ -17,8 +17,8 @@ namespace {
 
 using namespace ppx;
 
-constexpr std::string_view kMarkStart = "@keys ";
-constexpr std::string_view kMarkEnd = "@";
+constexpr std::string_view kMarkStart = "{keys ";
+constexpr std::string_view kMarkEnd = "}";
 
 // Text of the documentation as troff has it: `words` are bold, a backslash is itself, a hyphen may be copied.
 std::string troff(std::string_view text) {
