@@ -62,7 +62,8 @@ struct alignas(64) WorkerRow {
   alignas(64) Atomic<uint64_t> closed[kCloseReasonCapacity];
   Atomic<uint64_t> acceptPauses;  // acceptor: times it paused for want of descriptors or memory
   Atomic<uint64_t> inHand;        // forwarder: the session that its thread works on now (forwarder/in_hand.h)
-  Atomic<uint64_t> reserved[6];
+  Atomic<uint64_t> inDoubt;  // forwarder: sessions that a crash or a lost upstream left in doubt (minor 1)
+  Atomic<uint64_t> reserved[5];
 
   // Anybody who left a bit in the row's dirty set: 1 while a ring of the doorbell is under way.
   alignas(64) Atomic<uint32_t> doorbellRung;

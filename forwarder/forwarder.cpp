@@ -162,19 +162,26 @@ void Forwarder::resume(SlotRef ref, UniqueFd socket) {
   SessionSlot& slot = session.slot();
   slot.takeovers.fetch_add(1, kRelaxed);
   uint64_t last = std::max(slot.lastInMs.load(kRelaxed), slot.lastOutMs.load(kRelaxed));
-  bool inDoubt =
-      last != 0 && static_cast<uint64_t>(now) - last < serving_->table.header().doubtWindowMs.load(kRelaxed);
-  if (SessionTable(serving_->table).word(ref.slot).state == SlotState::kClosing)
+  bool inDoubt = last != 0 && !session.resumes() &&
+                 static_cast<uint64_t>(now) - last < serving_->table.header().doubtWindowMs.load(kRelaxed);
+  const bool closesInDoubt = session.settings().closeInDoubt.load(kRelaxed) != 0;
+  const bool closing = SessionTable(serving_->table).word(ref.slot).state == SlotState::kClosing;
+  if (inDoubt && alive && !closing) {
+    figures().inDoubt.fetch_add(1, kRelaxed);
+    spdlog::info("session {}: in doubt after the crash of its forwarder; it {}",
+                 uuidText(SessionTable(serving_->table).uuid(ref.slot)),
+                 closesInDoubt ? "is ended" : "goes on");
+  }
+  if (closing)
     session.resumeClosing();
   else if (!alive)
     session.abort(CloseReason::kClientReset);
   else if (takeover.isPoison(ref))
     session.abort(CloseReason::kPoison);
-  else if (inDoubt && session.settings().closeInDoubt.load(kRelaxed) != 0)
+  else if (inDoubt && closesInDoubt)
     session.abort(CloseReason::kInDoubt);
   if (session.phase() == SessionPhase::kOpen) {
-    session.setUpstream(kNoUpstream, 0);
-    serving_->links.assign(session);
+    serving_->links.keepOrAssign(session);
     session.start();
   }
   turnEnds();
@@ -234,6 +241,11 @@ void Forwarder::inputWaits(Session& session) {
 
 void Forwarder::journalFull(Session& session) {
   serving_->waitForSegments.push_back(session.ref());
+}
+
+void Forwarder::leaving(Session& session, CloseReason reason) {
+  serving_->links.left(session.slot(), reason);
+  turnEnds();
 }
 
 void Forwarder::dropCustody(Session& session) {

@@ -39,6 +39,7 @@ class Forwarder : public SessionHost {
   void inputWaits(Session& session) override;
   uint32_t inputAllowance(const Session& session) const override;
   void journalFull(Session& session) override;
+  void leaving(Session& session, CloseReason reason) override;
   void dropCustody(Session& session) override;
   void gone(Session& session) override;
 

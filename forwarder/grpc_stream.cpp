@@ -1,5 +1,6 @@
 #include "forwarder/grpc_stream.h"
 
+#include "common/clock.h"
 #include "common/failpoint.h"
 #include "forwarder/upstream_wire.h"
 
@@ -10,11 +11,13 @@ constexpr char kMethod[] = "/upstream.grpc.service.UpstreamPeerService/bidirecti
 // How soon a reply that found no free segment is tried again; the session with the largest backlog ends
 // meanwhile.
 constexpr int kRetryMs = 5;
+constexpr size_t kMostNews = 10'000;  // waiting ones, beyond which nobody is told that a client is unknown
 
 }  // namespace
 
-GrpcStream::GrpcStream(StreamId id, const StreamTarget& target, ReplyRouter& router, StreamEventSink& sink)
-    : id_(id), target_(target), router_(router), sink_(sink) {}
+GrpcStream::GrpcStream(StreamId id, const StreamTarget& target, ReplyRouter& router, StreamEventSink& sink,
+                       std::unique_ptr<StreamExtension> extension)
+    : id_(id), target_(target), router_(router), sink_(sink), extension_(std::move(extension)) {}
 
 void GrpcStream::start(grpc::GenericStub& stub, grpc::CompletionQueue& queue,
                        const std::vector<std::pair<std::string, std::string>>& metadata) {
@@ -27,7 +30,13 @@ void GrpcStream::start(grpc::GenericStub& stub, grpc::CompletionQueue& queue,
 
 void GrpcStream::submit(SlotRef session, uint32_t bytes, grpc::ByteBuffer message) {
   std::lock_guard lock(mutex_);
-  outgoing_.push_back({session, bytes, std::move(message)});
+  outgoing_.push_back({session, bytes, std::move(message), false});
+}
+
+void GrpcStream::submitNews(grpc::ByteBuffer message) {
+  std::lock_guard lock(mutex_);
+  if (halfClosing_ || readEnded_) return;
+  outgoing_.push_back({{}, 0, std::move(message), true});
 }
 
 void GrpcStream::kick() {
@@ -57,8 +66,9 @@ void GrpcStream::writeNextLocked() {
 std::vector<SlotRef> GrpcStream::halfClose() {
   std::lock_guard lock(mutex_);
   std::vector<SlotRef> takenBack;
-  for (const Outgoing& outgoing : outgoing_) takenBack.push_back(outgoing.session);
-  outgoing_.clear();
+  for (const Outgoing& outgoing : outgoing_)
+    if (!outgoing.isNews) takenBack.push_back(outgoing.session);
+  std::erase_if(outgoing_, [](const Outgoing& outgoing) { return !outgoing.isNews; });
   halfClosing_ = true;
   writeNextLocked();
   return takenBack;
@@ -73,10 +83,12 @@ void GrpcStream::onStarted(bool ok) {
     std::lock_guard lock(mutex_);
     readEnded_ = true;
   } else {
-    sink_.post({StreamEvent::Type::kOpened, id_, {}, 0, false, {}}, true);
+    if (extension_ == nullptr) sink_.post({.type = StreamEvent::Type::kOpened, .stream = id_}, true);
     readNext();
     std::lock_guard lock(mutex_);
     open_ = true;
+    if (extension_ != nullptr)
+      outgoing_.push_front({{}, 0, encodeHello(rfc3339(realtimeMillis()), extension_->hello()), true});
     writeNextLocked();
   }
   finishIfQuiet();
@@ -93,17 +105,143 @@ void GrpcStream::onRead(bool ok) {
       std::lock_guard lock(mutex_);
       readEnded_ = true;
     }
+    tickAlarm_.Cancel();
     return finishIfQuiet();
   }
   if (!incoming_.TrySingleSlice(&incomingSlice_).ok()) (void)incoming_.DumpToSingleSlice(&incomingSlice_);
   std::string_view bytes(reinterpret_cast<const char*>(incomingSlice_.begin()), incomingSlice_.size());
-  if (!decodeOutput(bytes, reply_)) reply_.target = ReplyTarget::kInvalid;
+  if (!decodeOutput(bytes, extension_ != nullptr, reply_)) reply_.target = ReplyTarget::kInvalid;
   cursor_ = {};
+  extension_ == nullptr ? deliver() : onExtended();
+}
+
+void GrpcStream::fail(std::string reason) {
+  if (failure_.empty()) failure_ = std::move(reason);
+  context_.TryCancel();
+  readNext();
+}
+
+void GrpcStream::onExtended() {
+  if (!extension_->accepted() || reply_.isHello) return onHello();
+  const uint8_t capabilities = extension_->capabilities();
+  if (!takeMarks()) return;
+  if (reply_.target == ReplyTarget::kNone && !reply_.marks.empty() && reply_.sequence == 0) return readNext();
+  // What was not agreed on is nothing that can be used.
+  bool usable = reply_.close == ReplyClose::kNone ||
+                (reply_.close != ReplyClose::kInvalid && (capabilities & kClose) != 0 &&
+                 reply_.target == ReplyTarget::kClient);
+  if ((capabilities & kResume) == 0) {
+    reply_.sequence = reply_.lane = reply_.acknowledged = 0;
+  } else if (reply_.sequence == 0) {
+    usable = false;
+  }
+  if (!usable) {
+    router_.countMalformed();
+    reply_.target = ReplyTarget::kInvalid;
+    if (reply_.sequence == 0) return readNext();
+  }
+  if (reply_.sequence != 0) {
+    LaneWriter* lane = extension_->lane(reply_.lane);
+    // Given back meanwhile: whoever has it now is sent this again. Or it is a repetition.
+    if (lane == nullptr || reply_.sequence <= lane->pushed()) return readNext();
+    if (reply_.sequence != lane->pushed() + 1)
+      return fail("reply " + std::to_string(reply_.sequence) + " follows " + std::to_string(lane->pushed()));
+  }
   deliver();
 }
 
+void GrpcStream::onHello() {
+  std::string refusal = extension_->accept(reply_);
+  if (!refusal.empty()) return fail(std::move(refusal));
+  sink_.post({.type = StreamEvent::Type::kOpened, .stream = id_, .capabilities = extension_->capabilities()},
+             true);
+  {
+    std::lock_guard lock(mutex_);
+    ticking_ = true;
+  }
+  onTick(true);
+  readNext();
+}
+
+// False: the stream ends.
+bool GrpcStream::takeMarks() {
+  if ((extension_->capabilities() & kResume) == 0) return true;
+  if (reply_.acknowledged != 0) reply_.marks.push_back({reply_.client, reply_.acknowledged});
+  for (size_t i = 0; i < reply_.marks.size(); ++i) {
+    std::string reason;
+    std::optional<SlotRef> ref =
+        extension_->markedSession(reply_.marks[i].client, reply_.marks[i].offset, reason);
+    if (!reason.empty()) {
+      fail(std::move(reason));
+      return false;
+    }
+    // That of a reply travels with the reply into its mailbox.
+    const bool ofReply = reply_.acknowledged != 0 && i + 1 == reply_.marks.size() && !reply_.payload.empty();
+    if (ref && !ofReply)
+      sink_.post({.type = StreamEvent::Type::kMarked,
+                  .stream = id_,
+                  .session = *ref,
+                  .offset = reply_.marks[i].offset},
+                 i + 1 == reply_.marks.size());
+    if (!ref && reply_.marks[i].client && !ofReply) {
+      std::optional<Uuid> client = reply_.client;
+      reply_.client = reply_.marks[i].client;
+      onUnknownClient();
+      reply_.client = client;
+    }
+  }
+  return true;
+}
+
+// Whoever still speaks of a client that is gone is told so: its end may have been lost with a forwarder.
+void GrpcStream::onUnknownClient() {
+  if ((extension_->capabilities() & kEvents) == 0) return;
+  SessionNews news;
+  news.kind = SessionNews::Kind::kClosed;
+  news.client = *reply_.client;
+  news.reason = "unknown";
+  std::lock_guard lock(mutex_);
+  if (halfClosing_ || readEnded_ || outgoing_.size() >= kMostNews) return;
+  outgoing_.push_back({{}, 0, encodeNews(rfc3339(realtimeMillis()), news), true});
+  writeNextLocked();
+}
+
+void GrpcStream::reportPositions() {
+  std::vector<LanePosition> positions = extension_->news();
+  if (positions.empty()) return;
+  std::lock_guard lock(mutex_);
+  if (halfClosing_ || readEnded_) return;
+  outgoing_.push_back({{}, 0, encodePositions(rfc3339(realtimeMillis()), positions), true});
+  writeNextLocked();
+}
+
+void GrpcStream::onTick(bool) {
+  Millis next = extension_->tick(monotonicMillis());
+  reportPositions();
+  {
+    std::lock_guard lock(mutex_);
+    ticking_ = next != 0 && !readEnded_;
+  }
+  if (ticking_)
+    tickAlarm_.Set(queue_, std::chrono::system_clock::now() + std::chrono::milliseconds(next), &tick_);
+  else
+    finishIfQuiet();
+}
+
 void GrpcStream::deliver() {
-  if (router_.deliver(reply_, target_.upstream, target_.pool, cursor_)) return readNext();
+  LaneWriter* lane = nullptr;
+  if (extension_ != nullptr && reply_.sequence != 0) {
+    lane = extension_->lane(reply_.lane);
+    if (lane == nullptr) return readNext();  // taken by another stream in the middle of it
+  }
+  if (router_.deliver(reply_, target_.upstream, target_.pool, cursor_, lane)) {
+    if (extension_ != nullptr && cursor_.unknown) onUnknownClient();
+    if (lane != nullptr) {
+      extension_->countPushed(reply_.payload.size());
+      if (extension_->isNewsUrgent()) reportPositions();
+    }
+    return readNext();
+  }
   retryAlarm_.Set(queue_, std::chrono::system_clock::now() + std::chrono::milliseconds(kRetryMs), &retry_);
 }
 
@@ -115,8 +253,11 @@ void GrpcStream::onWritten(bool ok) {
   {
     std::lock_guard lock(mutex_);
     writing_ = false;
-    if (ok)
-      sink_.post({StreamEvent::Type::kWritten, id_, inFlight_.session, inFlight_.bytes, false, {}},
+    if (ok && !inFlight_.isNews)
+      sink_.post({.type = StreamEvent::Type::kWritten,
+                  .stream = id_,
+                  .session = inFlight_.session,
+                  .bytes = inFlight_.bytes},
                  wakeOnWritten_.exchange(false));
     inFlight_.message.Clear();
     if (!ok) outgoing_.clear();
@@ -136,7 +277,7 @@ void GrpcStream::onWritesDone(bool) {
 // Finish is asked for only when nothing else is under way, so that it is the last operation of the stream.
 void GrpcStream::finishIfQuiet() {
   std::lock_guard lock(mutex_);
-  if (!readEnded_ || writing_ || finishing_) return;
+  if (!readEnded_ || writing_ || ticking_ || finishing_) return;
   finishing_ = true;
   call_->Finish(&status_, &finished_);
 }
@@ -144,8 +285,19 @@ void GrpcStream::finishIfQuiet() {
 void GrpcStream::onFinished(bool) {
   std::string detail = status_.ok() ? "ended by the upstream"
                                     : std::to_string(status_.error_code()) + " " + status_.error_message();
+  if (!failure_.empty()) detail = "ended by us: " + failure_;
   std::shared_ptr<GrpcStream> last = std::move(self_);
-  sink_.post({StreamEvent::Type::kEnded, id_, {}, 0, status_.ok(), std::move(detail)}, true);
+  bool handedOver;
+  {
+    std::lock_guard lock(mutex_);
+    handedOver = halfClosing_;
+  }
+  if (extension_ != nullptr) extension_->releaseAll(handedOver);
+  sink_.post({.type = StreamEvent::Type::kEnded,
+              .stream = id_,
+              .orderly = status_.ok() && failure_.empty(),
+              .detail = std::move(detail)},
+             true);
 }
 
 }  // namespace ppx

@@ -15,6 +15,7 @@
 #include <mutex>
 
 #include "forwarder/reply_router.h"
+#include "forwarder/stream_extension.h"
 #include "forwarder/stream_port.h"
 
 namespace ppx {
@@ -28,12 +29,15 @@ class StreamEventSink {
 
 class GrpcStream : public std::enable_shared_from_this<GrpcStream> {
  public:
-  GrpcStream(StreamId id, const StreamTarget& target, ReplyRouter& router, StreamEventSink& sink);
+  // `extension`: for an extended target.
+  GrpcStream(StreamId id, const StreamTarget& target, ReplyRouter& router, StreamEventSink& sink,
+             std::unique_ptr<StreamExtension> extension);
 
   // `metadata` names gateway and forwarder. The completion queue outlives the stream.
   void start(grpc::GenericStub& stub, grpc::CompletionQueue& queue,
              const std::vector<std::pair<std::string, std::string>>& metadata);
   void submit(SlotRef session, uint32_t bytes, grpc::ByteBuffer message);
+  void submitNews(grpc::ByteBuffer message);  // in its turn, without an event
   void kick();
   void wakeOnWritten() { wakeOnWritten_.store(true); }
   std::vector<SlotRef> halfClose();
@@ -51,6 +55,7 @@ class GrpcStream : public std::enable_shared_from_this<GrpcStream> {
     SlotRef session;
     uint32_t bytes = 0;
     grpc::ByteBuffer message;
+    bool isNews = false;
   };
 
   void onStarted(bool ok);
@@ -59,7 +64,14 @@ class GrpcStream : public std::enable_shared_from_this<GrpcStream> {
   void onWritten(bool ok);
   void onWritesDone(bool ok);
   void onFinished(bool ok);
+  void onTick(bool ok);
   void deliver();
+  void onExtended();
+  void onHello();
+  bool takeMarks();
+  void onUnknownClient();
+  void reportPositions();
+  void fail(std::string reason);
   void readNext();
   void writeNextLocked();
   void finishIfQuiet();
@@ -74,7 +86,8 @@ class GrpcStream : public std::enable_shared_from_this<GrpcStream> {
   std::shared_ptr<GrpcStream> self_;  // while an operation is under way
   Operation started_{this, &GrpcStream::onStarted}, read_{this, &GrpcStream::onRead},
       retry_{this, &GrpcStream::onRetry}, written_{this, &GrpcStream::onWritten},
-      writesDone_{this, &GrpcStream::onWritesDone}, finished_{this, &GrpcStream::onFinished};
+      writesDone_{this, &GrpcStream::onWritesDone}, finished_{this, &GrpcStream::onFinished},
+      tick_{this, &GrpcStream::onTick};
 
   // Completion thread only.
   grpc::ByteBuffer incoming_;
@@ -83,6 +96,9 @@ class GrpcStream : public std::enable_shared_from_this<GrpcStream> {
   ReplyRouter::Cursor cursor_;
   grpc::Alarm retryAlarm_;
   grpc::Status status_;
+  std::unique_ptr<StreamExtension> extension_;
+  grpc::Alarm tickAlarm_;
+  std::string failure_;  // why we ended it
 
   std::mutex mutex_;  // what follows
   std::deque<Outgoing> outgoing_;
@@ -93,6 +109,7 @@ class GrpcStream : public std::enable_shared_from_this<GrpcStream> {
   bool writesDoneSent_ = false;
   bool readEnded_ = false;
   bool finishing_ = false;
+  bool ticking_ = false;  // the alarm is set
   std::atomic<bool> wakeOnWritten_{false};
 };
 

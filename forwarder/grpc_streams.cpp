@@ -60,7 +60,11 @@ grpc::GenericStub& GrpcStreams::stubFor(const StreamTarget& target) {
 
 StreamId GrpcStreams::open(const StreamTarget& target) {
   StreamId id = nextStream_++;
-  auto stream = std::make_shared<GrpcStream>(id, target, router_, *this);
+  std::unique_ptr<StreamExtension> extension;
+  if (target.extended)
+    extension =
+        std::make_unique<StreamExtension>(*options_.table, options_.self, options_.gateway, target, lanes_);
+  auto stream = std::make_shared<GrpcStream>(id, target, router_, *this, std::move(extension));
   streams_.emplace(id, stream);
   stream->start(stubFor(target), queue_,
                 {{"paradoxplex-gateway", uuidText(options_.gateway)},
@@ -83,12 +87,17 @@ std::string_view GrpcStreams::now() {
   return time_;
 }
 
-void GrpcStreams::submit(StreamId stream, SlotRef session, const Uuid& uuid, std::span<const iovec> pieces) {
+void GrpcStreams::submit(StreamId stream, SlotRef session, const Uuid& uuid, std::span<const iovec> pieces,
+                         uint64_t offset) {
   GrpcStream* found = find(stream);
   PPX_INVARIANT(found != nullptr);
   size_t bytes = 0;
   for (const iovec& piece : pieces) bytes += piece.iov_len;
-  found->submit(session, static_cast<uint32_t>(bytes), encodeInput(now(), uuid, pieces));
+  found->submit(session, static_cast<uint32_t>(bytes), encodeInput(now(), uuid, pieces, offset));
+}
+
+void GrpcStreams::announce(StreamId stream, const SessionNews& news) {
+  if (GrpcStream* found = find(stream)) found->submitNews(encodeNews(now(), news));
 }
 
 void GrpcStreams::kick(StreamId stream) {

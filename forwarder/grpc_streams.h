@@ -20,6 +20,7 @@ class GrpcStreams : public StreamPort, public StreamEventSink {
     WorkerId self;
     Uuid gateway;
     uint32_t maxReplyBytes = 0;
+    const Table* table = nullptr;  // for the lanes
   };
   // `wake` is called from the completion thread: an event should be collected soon. The process ends with
   // _exit, so the thread is never joined; the object lives until then.
@@ -27,7 +28,9 @@ class GrpcStreams : public StreamPort, public StreamEventSink {
   ~GrpcStreams() override;
 
   StreamId open(const StreamTarget& target) override;
-  void submit(StreamId stream, SlotRef session, const Uuid& uuid, std::span<const iovec> pieces) override;
+  void submit(StreamId stream, SlotRef session, const Uuid& uuid, std::span<const iovec> pieces,
+              uint64_t offset) override;
+  void announce(StreamId stream, const SessionNews& news) override;
   void kick(StreamId stream) override;
   void wakeOnWritten(StreamId stream) override;
   std::vector<SlotRef> halfClose(StreamId stream) override;
@@ -47,6 +50,7 @@ class GrpcStreams : public StreamPort, public StreamEventSink {
   std::string_view now();
 
   Options options_;
+  LaneBook lanes_;  // the completion thread's
   ReplyRouter& router_;
   std::function<void()> wake_;
   grpc::CompletionQueue queue_;

@@ -12,6 +12,7 @@ int main(int argc, char** argv) {
     options.self = identity.id;
     options.gateway = {table.header().gatewayId[0], table.header().gatewayId[1]};
     options.maxReplyBytes = table.header().maxReplyBytes.load();
+    options.table = &table;
     return std::make_unique<ppx::GrpcStreams>(options, router, std::move(wake));
   });
   forwarder.start();

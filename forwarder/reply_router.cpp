@@ -25,22 +25,35 @@ ReplyRouter::ReplyRouter(const Table& table, const Doorbells& doorbells, Journal
       pusher_(table, journal),
       figures_(&table.worker(self.row)) {}
 
-bool ReplyRouter::deliver(const Reply& reply, uint32_t upstream, uint32_t pool, Cursor& cursor) {
+void ReplyRouter::countMalformed() {
+  figures_->repliesMalformed.fetch_add(1, kRelaxed);
+}
+
+bool ReplyRouter::deliver(const Reply& reply, uint32_t upstream, uint32_t pool, Cursor& cursor,
+                          LaneWriter* lane) {
   if (!cursor.counted) {
     count(reply, upstream);
     cursor.counted = true;
+    // A walk that a crash broke off goes on where it stood.
+    if (lane != nullptr && reply.target != ReplyTarget::kClient)
+      if (auto stood = lane->stoodAt(reply.sequence)) cursor.nextSlot = stood->slot;
   }
+  return deliverOnce(reply, pool, cursor, lane);
+}
+
+bool ReplyRouter::deliverOnce(const Reply& reply, uint32_t pool, Cursor& cursor, LaneWriter* lane) {
   switch (reply.target) {
     case ReplyTarget::kNone:
     case ReplyTarget::kInvalid:
-      figures_->repliesMalformed.fetch_add(1, kRelaxed);
+      countMalformed();
+      if (lane != nullptr) lane->done(reply.sequence);
       return true;
     case ReplyTarget::kClient:
-      return deliverToClient(reply);
+      return deliverToClient(reply, cursor, lane);
     case ReplyTarget::kAll:
     case ReplyTarget::kActive:
     case ReplyTarget::kNotActive:
-      return broadcast(reply, pool, cursor);
+      return broadcast(reply, pool, cursor, lane);
   }
   return true;
 }
@@ -57,27 +70,43 @@ void ReplyRouter::count(const Reply& reply, uint32_t upstream) {
   slot.broadcasts.fetch_add(1, kRelaxed);
 }
 
-bool ReplyRouter::deliverToClient(const Reply& reply) {
-  if (!reply.client) {
-    figures_->repliesMalformed.fetch_add(1, kRelaxed);
-    return true;
-  }
-  std::optional<SlotRef> ref = sessions_.find(*reply.client);
+PushResult ReplyRouter::push(const Reply& reply, SlotRef ref, LaneWriter* lane) {
+  iovec piece = pieceOf(reply.payload);
+  if (lane == nullptr) return pusher_.push(ref, {&piece, 1});
+  if (reply.payload.empty()) return PushResult::kPushed;
+  if (lane->aim(*table_, reply.sequence, ref) == LaneWriter::Push::kDone) return PushResult::kPushed;
+  return pusher_.push(ref, {&piece, 1}, lane->tag(reply.sequence, reply.acknowledged));
+}
+
+bool ReplyRouter::deliverToClient(const Reply& reply, Cursor& cursor, LaneWriter* lane) {
+  std::optional<SlotRef> ref;
   PushResult result = PushResult::kGone;
-  if (ref) {
-    iovec piece = pieceOf(reply.payload);
+  if (reply.client && (ref = sessions_.find(*reply.client))) {
     failpoint("reply.push");
-    result = pusher_.push(*ref, {&piece, 1});
+    result = push(reply, *ref, lane);
   }
   if (result == PushResult::kNoSegments) {
     endLargestBacklog();
     return false;
   }
-  if (result == PushResult::kGone)
+  if (lane != nullptr) lane->done(reply.sequence);
+  if (!reply.client) {
+    countMalformed();
+  } else if (result == PushResult::kGone) {
     figures_->repliesUnknown.fetch_add(1, kRelaxed);
-  else
+    cursor.unknown = true;
+  } else {
+    closeClient(reply, *ref);
     doorbells_->ringSlot(*table_, ref->slot);
+  }
   return true;
+}
+
+// After the push: the owner of the slot sends what is in its mailbox before it looks at the request.
+void ReplyRouter::closeClient(const Reply& reply, SlotRef ref) {
+  if (reply.close == ReplyClose::kNone) return;
+  sessions_.requestClose(
+      ref, reply.close == ReplyClose::kNow ? CloseReason::kUpstreamReset : CloseReason::kUpstream);
 }
 
 bool ReplyRouter::wanted(const SessionSlot& slot, ReplyTarget target, uint64_t activeSinceMs) const {
@@ -87,12 +116,11 @@ bool ReplyRouter::wanted(const SessionSlot& slot, ReplyTarget target, uint64_t a
   return active == (target == ReplyTarget::kActive);
 }
 
-bool ReplyRouter::broadcast(const Reply& reply, uint32_t pool, Cursor& cursor) {
+bool ReplyRouter::broadcast(const Reply& reply, uint32_t pool, Cursor& cursor, LaneWriter* lane) {
   uint64_t now = static_cast<uint64_t>(monotonicMillis());
   uint64_t window = table_->header().activeWindowMs.load(kRelaxed);
   uint64_t activeSince = now > window ? now - window : 0;
   uint32_t high = table_->header().sessionHighWater.load();
-  iovec piece = pieceOf(reply.payload);
   uint64_t copies = 0;
   bool done = true;
   for (; cursor.nextSlot < high; ++cursor.nextSlot) {
@@ -103,7 +131,7 @@ bool ReplyRouter::broadcast(const Reply& reply, uint32_t pool, Cursor& cursor) {
       continue;
     failpoint("reply.broadcast");
     // The word goes with the push: a slot that got another life since is refused.
-    PushResult result = pusher_.push({cursor.nextSlot, word.generation}, {&piece, 1});
+    PushResult result = push(reply, {cursor.nextSlot, word.generation}, lane);
     if (result == PushResult::kNoSegments) {
       endLargestBacklog();
       done = false;
@@ -114,6 +142,7 @@ bool ReplyRouter::broadcast(const Reply& reply, uint32_t pool, Cursor& cursor) {
     ++copies;
   }
   figures_->broadcastCopies.fetch_add(copies, kRelaxed);
+  if (done && lane != nullptr) lane->done(reply.sequence);
   return done;
 }
 

@@ -22,7 +22,11 @@ constexpr int kReadsPerTurn = 4;
 
 Session::Session(SessionHost& host, boost::asio::io_context& io, SlotRef ref, UniqueFd socket)
     : host_(host), socket_(io.get_executor(), socket.release()), ref_(ref), lastActivity_(monotonicMillis()) {
-  outbox_.attach(host.table(), ref);
+  SessionSlot& s = slot();
+  uint64_t acknowledged = s.inAcked.load(kRelaxed);
+  outbox_.attach(host.table(), ref, &acknowledged);
+  // A predecessor may have died between a reply and what it implies.
+  if (resumes() && acknowledged <= s.inReceived.load(kRelaxed)) s.inAcked.store(acknowledged);
   inputEnded_ = (flags() & kSessionInputEnded) != 0;
 }
 
@@ -90,8 +94,21 @@ bool Session::wantsRead() const {
   if (phase_ != SessionPhase::kOpen) return true;  // to be thrown away, so that our FIN can be answered
   // Who does not take what we have for him is not asked for more.
   if (inFull_ || outbox_.pending(host_.table()) > settings().outputSoftBytes.load(kRelaxed)) return false;
-  uint64_t waiting = slot().inReceived.load(kRelaxed) - slot().inWritten.load(kRelaxed);
-  return waiting < host_.inputAllowance(*this);
+  return inputRoom() > 0;
+}
+
+// Bytes that may be read now.
+uint32_t Session::inputRoom() const {
+  const SessionSlot& s = slot();
+  uint64_t received = s.inReceived.load(kRelaxed);
+  uint64_t waiting = received - s.inWritten.load(kRelaxed);
+  uint64_t allowance = host_.inputAllowance(*this);
+  uint64_t room = allowance > waiting ? allowance - waiting : 0;
+  if (resumes()) {
+    uint64_t unacknowledged = received - s.inAcked.load(kRelaxed);
+    room = std::min(room, unacknowledged < kMaxUnacknowledged ? kMaxUnacknowledged - unacknowledged : 0);
+  }
+  return static_cast<uint32_t>(room);
 }
 
 void Session::onReadable() {
@@ -106,10 +123,8 @@ void Session::onReadable() {
 void Session::readInput() {
   bool any = false;
   for (int turn = 0; turn < kReadsPerTurn && wantsRead(); ++turn) {
-    uint64_t waiting = slot().inReceived.load(kRelaxed) - slot().inWritten.load(kRelaxed);
-    uint32_t room = host_.inputAllowance(*this) - static_cast<uint32_t>(waiting);
     InputWindow::Received got =
-        input_.receive(host_.table(), host_.journal(), ref_, descriptor(), std::min(readHint_, room));
+        input_.receive(host_.table(), host_.journal(), ref_, descriptor(), std::min(readHint_, inputRoom()));
     if (got.outcome == InputWindow::Outcome::kBytes) {
       any = true;
       host_.figures().bytesIn.fetch_add(got.bytes, kRelaxed);
@@ -120,6 +135,7 @@ void Session::readInput() {
       if (got.bytes < readHint_ / 4) readHint_ = std::max(readHint_ / 2, kSegmentBytes);
     } else if (got.outcome == InputWindow::Outcome::kEnd) {
       onInputEnd();
+      host_.inputWaits(*this);  // its end is news
     } else if (got.outcome == InputWindow::Outcome::kNoSegments) {
       inFull_ = true;
       host_.journalFull(*this);
@@ -165,16 +181,23 @@ bool Session::hungUp() {
 
 void Session::onNews() {
   if (phase_ >= SessionPhase::kLingering) return;
-  outbox_.collect(host_.table());
+  collectMail();
   flush();
   if (phase_ != SessionPhase::kOpen) return;
   if (auto reason = SessionTable(host_.table()).closeRequested(ref_)) {
-    if (*reason == CloseReason::kOverflow || *reason == CloseReason::kRefused)
+    if (*reason == CloseReason::kOverflow || *reason == CloseReason::kRefused ||
+        *reason == CloseReason::kUpstreamReset)
       abort(*reason);
     else
       end(*reason);
   }
   arm();
+}
+
+void Session::collectMail() {
+  uint64_t offset = 0;
+  outbox_.collect(host_.table(), &offset);
+  if (offset != 0) acknowledged(offset);
 }
 
 void Session::flush() {
@@ -240,8 +263,12 @@ void Session::written(StreamId stream, uint32_t bytes) {
   if (phase_ != SessionPhase::kOpen) return;
   SessionSlot& s = slot();
   uint64_t offset = s.inWritten.load(kRelaxed) + bytes;
-  s.inWritten.store(offset, kRelaxed);
+  if (resumes()) {
+    s.inWritten.store(offset, kRelaxed);
+    return arm();
+  }
   s.inAcked.store(offset, kRelaxed);
+  s.inWritten.store(offset, kRelaxed);
   input_.release(host_.table(), host_.journal(), offset, s.inReceived.load(kRelaxed));
   arm();
 }
@@ -250,6 +277,43 @@ void Session::takenBack(StreamId stream) {
   if (stream != stream_) return;
   stream_ = 0;
   inFlight_ = 0;
+}
+
+void Session::acknowledged(uint64_t offset) {
+  SessionSlot& s = slot();
+  uint64_t received = s.inReceived.load(kRelaxed);
+  if (phase_ != SessionPhase::kOpen || !resumes() || offset <= s.inAcked.load(kRelaxed) || offset > received)
+    return;
+  s.inAcked.store(offset);
+  if (offset > s.inWritten.load(kRelaxed) + inFlight_) {
+    // It was sent over an earlier stream, and rewound since.
+    takenBack(stream_);
+    s.inWritten.store(offset, kRelaxed);
+  }
+  failpoint("session.acknowledged");
+  input_.release(host_.table(), host_.journal(), offset, received);
+  arm();
+}
+
+// What is in flight over a stream that is over no longer counts, should it be reported yet.
+void Session::rewind() {
+  takenBack(stream_);
+  slot().inWritten.store(slot().inAcked.load(kRelaxed), kRelaxed);
+}
+
+void Session::setCapabilities(uint8_t capabilities) {
+  uint32_t granted = 0;
+  if ((capabilities & kResume) != 0) granted |= kSessionResumes;
+  // It is told of the client's end, and ends the session when it has answered.
+  if ((capabilities & (kEvents | kClose)) == (kEvents | kClose)) granted |= kSessionUpstreamCloses;
+  const uint32_t before = flags();
+  const uint32_t after = (before & ~(kSessionResumes | kSessionUpstreamCloses)) | granted;
+  if (((before | after) & kSessionResumes) != 0) {
+    collectMail();
+    rewind();
+  }
+  if (before != after) slot().flags.store(after, kRelaxed);
+  endAnnounced = false;
 }
 
 void Session::resumeReading() {

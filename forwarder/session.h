@@ -36,6 +36,8 @@ class SessionHost {
   virtual uint32_t inputAllowance(const Session& session) const = 0;
   // The input journal was full; the session is to be asked to read again when segments are free.
   virtual void journalFull(Session& session) = 0;
+  // It begins to end: nothing more goes to or comes from its upstream.
+  virtual void leaving(Session& session, CloseReason reason) = 0;
   // Its descriptor is out of epoll: the custodian is to drop its copy, then onDropped() is called.
   virtual void dropCustody(Session& session) = 0;
   // It is released and may be destroyed after this call.
@@ -73,6 +75,14 @@ class Session {
   void submitted(StreamId stream, uint32_t bytes);
   void written(StreamId stream, uint32_t bytes);
   void takenBack(StreamId stream);  // what was submitted there was not taken: it waits again
+  // An upstream with `resume`: what it has not acknowledged stays in the journal, and is sent again by rewind().
+  bool resumes() const { return (flags() & kSessionResumes) != 0; }
+  void acknowledged(uint64_t offset);
+  void rewind();
+  // The upstream that it has now, over a stream that is open.
+  void setCapabilities(uint8_t capabilities);
+  bool wasAnnounced() const { return (flags() & kSessionAnnounced) != 0; }
+  void setAnnounced() { setFlag(kSessionAnnounced); }
 
   SlotRef ref() const { return ref_; }
   SessionSlot& slot() const;
@@ -89,10 +99,14 @@ class Session {
   MailOutbox& outbox() { return outbox_; }
   bool inputEnded() const { return inputEnded_; }
   bool waitsInQueue = false;  // mark of the queue of the host that it waits in
+  bool endAnnounced =
+      false;  // the upstream of the present stream has been told that the client ended its input
 
  private:
   uint32_t flags() const { return slot().flags.load(std::memory_order_relaxed); }
   void setFlag(uint32_t flag);
+  void collectMail();
+  uint32_t inputRoom() const;
   bool wantsRead() const;
   void arm();
   void onReadable();

@@ -44,6 +44,7 @@ void Session::end(CloseReason reason) {
 void Session::resumeClosing() {
   phase_ = SessionPhase::kFlushing;
   endingSince_ = monotonicMillis();
+  host_.leaving(*this, static_cast<CloseReason>(slot().closeReason.load(kRelaxed)));
   input_.discard(host_.table(), host_.journal());
   MailOutbox::close(host_.table(), ref_.slot);
   outbox_.collect(host_.table());
@@ -83,6 +84,7 @@ void Session::leaveOpen(CloseReason reason) {
   const Table& table = host_.table();
   bool ours = SessionTable(table).beginClosing(ref_, host_.self(), reason);
   PPX_INVARIANT(ours);
+  host_.leaving(*this, reason);
   failpoint("session.closing");
   outbox_.collect(table);  // what came before the mailbox closed still goes out
   input_.discard(table, host_.journal());
@@ -140,13 +142,17 @@ void Session::onTick(Millis now, bool all) {
 
 void Session::tickOpen(Millis now) {
   if (pollsHangUp_ && hungUp()) return onHangUp();
+  // A message that was sent and stayed because a lane still named it.
+  if (!outbox_.empty() && outbox_.pending(host_.table()) == 0)
+    outbox_.consume(host_.table(), host_.journal(), 0);
   const ListenerRow& limits = settings();
   uint32_t idle = limits.idleTimeoutMs.load(kRelaxed);
   uint32_t noUpstream = limits.noUpstreamTimeoutMs.load(kRelaxed);
   if (due(slowSince_, now, limits.slowClientGraceMs.load(kRelaxed))) return abort(CloseReason::kSlowClient);
   if (noUpstream != 0 && due(waitingSince_, now, noUpstream)) return end(CloseReason::kNoUpstream);
   bool quiet = outbox_.pending(host_.table()) == 0;
-  if (inputEnded() && quiet && due(lastActivity_, now, limits.halfCloseTimeoutMs.load(kRelaxed)))
+  if (inputEnded() && quiet && (flags() & kSessionUpstreamCloses) == 0 &&
+      due(lastActivity_, now, limits.halfCloseTimeoutMs.load(kRelaxed)))
     return end(slot().outSent.load(kRelaxed) > 0 ? CloseReason::kClientEnd : CloseReason::kHalfCloseTimeout);
   if (idle != 0 && due(lastActivity_, now, idle)) end(CloseReason::kIdle);
 }

@@ -14,6 +14,7 @@
 
 #include "common/slot_word.h"
 #include "common/uuid.h"
+#include "forwarder/extensions.h"
 
 namespace ppx {
 
@@ -25,20 +26,26 @@ struct StreamTarget {
   uint32_t pool = 0;
   std::string host;
   uint32_t port = 0;
+  bool extended = false;  // its `ready` announced the extensions: the stream begins with a hello each way
 };
+
+inline constexpr uint64_t kNoOffset = ~0ull;
 
 struct StreamEvent {
   enum class Type : uint8_t {
-    kOpened,
+    kOpened,   // with an extended target: the upstream has said hello; `capabilities` are granted
     kWritten,  // the payload of `session`, `bytes` long, was taken by gRPC
+    kMarked,   // the upstream has dealt with the input of `session` up to `offset`
     kEnded,    // the last event of a stream; payloads without kWritten were not taken
   };
   Type type = Type::kOpened;
   StreamId stream = 0;
-  SlotRef session;
+  SlotRef session = {};
   uint32_t bytes = 0;
-  bool orderly = false;  // kEnded: the upstream ended it with OK
-  std::string detail;    // kEnded: the status, for the log
+  bool orderly = false;     // kEnded: the upstream ended it with OK
+  std::string detail = {};  // kEnded: the status, for the log
+  uint64_t offset = 0;      // kMarked
+  uint8_t capabilities = 0;
 };
 
 class StreamPort {
@@ -47,7 +54,11 @@ class StreamPort {
 
   virtual StreamId open(const StreamTarget& target) = 0;
   // Queues one payload (copied). The stream starts to write at kick(), called once at the end of a turn.
-  virtual void submit(StreamId stream, SlotRef session, const Uuid& uuid, std::span<const iovec> pieces) = 0;
+  // `offset`: of its first byte, for an upstream with `resume`; else kNoOffset.
+  virtual void submit(StreamId stream, SlotRef session, const Uuid& uuid, std::span<const iovec> pieces,
+                      uint64_t offset) = 0;
+  // Queues news behind what was submitted; only where `events` was granted.
+  virtual void announce(StreamId stream, const SessionNews& news) = 0;
   virtual void kick(StreamId stream) = 0;
   // The next kWritten of this stream rings; for sessions that wait for it.
   virtual void wakeOnWritten(StreamId stream) = 0;

@@ -125,7 +125,8 @@ bool Takeover::reconcile(const Table& table, Journal& journal, Session& session,
   auto witness = readWitness(session.descriptor());
   bool usable = witness.ok() && witness->usable();
   SessionSlot& slot = session.slot();
-  uint64_t received = slot.inReceived.load(), written = slot.inWritten.load();
+  uint64_t received = slot.inReceived.load();
+  const uint64_t written = slot.inAcked.load();  // what its next upstream is sent begins here
   if (usable) {
     received = witness->consumed - slot.baselineReceived.load();
     // The index is noted after the bytes: the kernel knows better, never less.
@@ -141,6 +142,7 @@ bool Takeover::reconcile(const Table& table, Journal& journal, Session& session,
   };
   std::sort(segments.in.begin(), segments.in.end(),
             [&](uint32_t a, uint32_t b) { return distance(a) < distance(b); });
+  slot.inWritten.store(written);
   uint64_t expected = written / kSegmentBytes;
   for (uint32_t segment : segments.in) {
     uint64_t start = (written / kSegmentBytes + distance(segment)) * kSegmentBytes;

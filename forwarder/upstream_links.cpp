@@ -4,6 +4,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/peer_text.h"
 #include "forwarder/upstream_target.h"
 
 namespace ppx {
@@ -15,6 +16,7 @@ constexpr Millis kShortLifeMs = 1000;
 constexpr Millis kShortLifeDelayMs = 100;
 constexpr Millis kFirstRetryMs = 50;
 constexpr Millis kLastRetryMs = 2000;
+constexpr Millis kResumeRetryMs = 10;
 constexpr uint64_t kMinBudget = 64 << 10;
 constexpr uint64_t kMaxBudget = 1 << 20;
 
@@ -100,7 +102,10 @@ void UpstreamLinks::syncOne(uint32_t upstream) {
 void UpstreamLinks::connect(uint32_t upstream) {
   const UpstreamSlot& slot = table_->upstream(upstream);
   Link& link = links_[upstream];
-  StreamTarget target{upstream, link.generation, slot.pool.load(), slot.host, slot.port.load()};
+  link.extended = slot.announced.load() == lifeWord(link.generation, kExtensionsVersion);
+  link.capabilities = 0;
+  StreamTarget target{upstream,  link.generation,  slot.pool.load(),
+                      slot.host, slot.port.load(), link.extended};
   link.queuedBytes = 0;
   link.moved = false;
   link.stream = port_->open(target);
@@ -110,6 +115,7 @@ void UpstreamLinks::connect(uint32_t upstream) {
 
 void UpstreamLinks::drain(uint32_t upstream) {
   Link& link = links_[upstream];
+  announceMoves(upstream);
   enter(upstream, State::kDraining);
   clearWaiting(link);  // nothing more goes there; who waited is pumped again once it has moved
   StreamId stream = link.stream;
@@ -124,6 +130,7 @@ void UpstreamLinks::drop(uint32_t upstream) {
   link.stream = 0;
   link.queuedBytes = 0;
   clearWaiting(link);
+  link.ended.clear();
   enter(upstream, State::kNone);
   moveSessions(upstream);
 }
@@ -163,9 +170,92 @@ void UpstreamLinks::assign(Session& session) {
     session.setUpstream(*upstream, links_[*upstream].generation);
     table_->upstream(*upstream).sessionsAssigned.fetch_add(1, kRelaxed);
     session.setWaitingSince(0);
+    attach(session, *upstream);
   }
   pump(session);
   session.resumeReading();
+}
+
+void UpstreamLinks::keepOrAssign(Session& session) {
+  if (session.phase() != SessionPhase::kOpen) return;
+  const uint32_t upstream = session.upstream();
+  bool kept = upstream < links_.size() && usable(upstream) &&
+              session.slot().upstreamGeneration.load(kRelaxed) == links_[upstream].generation;
+  if (!kept) {
+    session.setUpstream(kNoUpstream, 0);
+    return assign(session);
+  }
+  attach(session, upstream);
+  pump(session);
+  session.resumeReading();
+}
+
+// The stream is open, or will be: then once more.
+void UpstreamLinks::attach(Session& session, uint32_t upstream) {
+  Link& link = links_[upstream];
+  if (link.state != State::kOpen) return;
+  session.setCapabilities(link.capabilities);
+  if ((link.capabilities & kEvents) == 0) return;
+  const SessionSlot& slot = session.slot();
+  SessionNews news;
+  news.kind = SessionNews::Kind::kOpened;
+  news.client = {slot.uuidHigh.load(kRelaxed), slot.uuidLow.load(kRelaxed)};
+  news.peer =
+      peerText(slot.peerHigh.load(kRelaxed), slot.peerLow.load(kRelaxed), slot.peerPort.load(kRelaxed));
+  news.listener = session.settings().name;
+  news.continued = session.wasAnnounced();
+  news.offset = slot.inWritten.load(kRelaxed);
+  session.setAnnounced();
+  port_->announce(link.stream, news);
+  kickLater(upstream);
+}
+
+void UpstreamLinks::announceEnd(Session& session) {
+  if (!session.inputEnded() || session.endAnnounced || session.upstream() == kNoUpstream) return;
+  Link& link = links_[session.upstream()];
+  if (link.state != State::kOpen || (link.capabilities & kEvents) == 0) return;
+  session.endAnnounced = true;
+  SessionNews news;
+  news.kind = SessionNews::Kind::kEnd;
+  news.client = {session.slot().uuidHigh.load(kRelaxed), session.slot().uuidLow.load(kRelaxed)};
+  port_->announce(link.stream, news);
+  kickLater(session.upstream());
+}
+
+void UpstreamLinks::left(const SessionSlot& session, CloseReason reason) {
+  const uint32_t upstream = session.upstream.load(kRelaxed);
+  if (upstream >= links_.size() || (session.flags.load(kRelaxed) & kSessionAnnounced) == 0) return;
+  Link& link = links_[upstream];
+  if (link.generation != session.upstreamGeneration.load(kRelaxed)) return;
+  SessionNews news;
+  news.kind = SessionNews::Kind::kClosed;
+  news.client = {session.uuidHigh.load(kRelaxed), session.uuidLow.load(kRelaxed)};
+  news.reason = closeReasonInfo(reason).name;
+  if (link.state != State::kOpen) {
+    if (link.state != State::kNone && link.extended) link.ended.push_back(news);
+  } else if ((link.capabilities & kEvents) != 0) {
+    port_->announce(link.stream, news);
+    kickLater(upstream);
+  }
+}
+
+// The upstream is deleted: its sessions go on with others once it has ended this stream.
+void UpstreamLinks::announceMoves(uint32_t upstream) {
+  Link& link = links_[upstream];
+  if ((link.capabilities & kEvents) == 0) return;
+  sessions_->forEach([&](Session& session) {
+    if (session.upstream() != upstream || session.phase() != SessionPhase::kOpen) return;
+    SessionNews news;
+    news.kind = SessionNews::Kind::kMoved;
+    news.client = {session.slot().uuidHigh.load(kRelaxed), session.slot().uuidLow.load(kRelaxed)};
+    port_->announce(link.stream, news);
+  });
+}
+
+void UpstreamLinks::kickLater(uint32_t upstream) {
+  if (links_[upstream].kickDue) return;
+  links_[upstream].kickDue = true;
+  kicks_.push_back(upstream);
 }
 
 void UpstreamLinks::assignWaiting() {
@@ -180,9 +270,15 @@ void UpstreamLinks::moveSessions(uint32_t upstream) {
     if (session.upstream() != upstream || session.phase() != SessionPhase::kOpen) return;
     session.setUpstream(kNoUpstream, 0);
     bool died = links_[upstream].state != State::kDraining;
-    if (died && session.settings().closeOnUpstreamLoss.load(kRelaxed) != 0 &&
-        hasTrafficInDoubt(session, *table_, now))
-      return session.abort(CloseReason::kUpstreamLoss);
+    // What an upstream with `resume` has not acknowledged is sent again: that is no doubt.
+    if (died && !session.resumes() && hasTrafficInDoubt(session, *table_, now)) {
+      table_->worker(self_.row).inDoubt.fetch_add(1, kRelaxed);
+      const bool closes = session.settings().closeOnUpstreamLoss.load(kRelaxed) != 0;
+      spdlog::info("session {}: in doubt, its upstream {} is lost; it {}",
+                   uuidText(SessionTable(*table_).uuid(session.ref().slot)), name(upstream),
+                   closes ? "is ended" : "goes on");
+      if (closes) return session.abort(CloseReason::kUpstreamLoss);
+    }
     table_->worker(self_.row).sessionsMoved.fetch_add(1, kRelaxed);
     assign(session);
   });
@@ -200,12 +296,14 @@ UpstreamLinks::Link* UpstreamLinks::linkFor(Session& session, uint32_t& upstream
   }
   if (upstream == kNoUpstream) return nullptr;
   Link& link = links_[upstream];
-  return link.state == State::kOpen || link.state == State::kConnecting ? &link : nullptr;
+  // What goes over an extended stream depends on what its hello will grant.
+  return link.state == State::kOpen || (link.state == State::kConnecting && !link.extended) ? &link : nullptr;
 }
 
 void UpstreamLinks::pump(Session& session) {
   if (session.inFlightOn() != 0) return port_->wakeOnWritten(session.inFlightOn());
-  if (session.phase() != SessionPhase::kOpen || session.inputWaiting() == 0) return;
+  if (session.phase() != SessionPhase::kOpen) return;
+  if (session.inputWaiting() == 0) return announceEnd(session);
   uint32_t upstream = kNoUpstream;
   Link* link = linkFor(session, upstream);
   if (link == nullptr) return;
@@ -218,20 +316,18 @@ void UpstreamLinks::pump(Session& session) {
   uint32_t bytes = session.gatherInput(pieces_);
   const SessionSlot& slot = session.slot();
   port_->submit(link->stream, session.ref(), {slot.uuidHigh.load(kRelaxed), slot.uuidLow.load(kRelaxed)},
-                pieces_);
+                pieces_, session.resumes() ? slot.inWritten.load(kRelaxed) : kNoOffset);
   session.submitted(link->stream, bytes);
   link->queuedBytes += bytes;
   // It reads no further before this is written, so nobody would look at the event.
-  if (slot.inReceived.load(kRelaxed) - slot.inWritten.load(kRelaxed) >= inputAllowance(session))
+  if (slot.inReceived.load(kRelaxed) - slot.inWritten.load(kRelaxed) >= inputAllowance(session) ||
+      (session.inputEnded() && link->capabilities != 0))
     port_->wakeOnWritten(link->stream);
   UpstreamSlot& figures = table_->upstream(upstream);
   figures.messagesIn.fetch_add(1, kRelaxed);
   figures.bytesIn.fetch_add(bytes, kRelaxed);
   table_->worker(self_.row).messagesIn.fetch_add(1, kRelaxed);
-  if (!link->kickDue) {
-    link->kickDue = true;
-    kicks_.push_back(upstream);
-  }
+  kickLater(upstream);
 }
 
 void UpstreamLinks::kick() {
@@ -262,7 +358,10 @@ void UpstreamLinks::collect() {
     bool current = links_[upstream].stream == event.stream;
     switch (event.type) {
       case StreamEvent::Type::kOpened:
-        if (current) onOpened(upstream);
+        if (current) onOpened(upstream, event.capabilities);
+        break;
+      case StreamEvent::Type::kMarked:
+        if (current) onMarked(upstream, event);
         break;
       case StreamEvent::Type::kWritten:
         onWritten(upstream, event);
@@ -280,17 +379,33 @@ void UpstreamLinks::collect() {
   }
 }
 
-void UpstreamLinks::onOpened(uint32_t upstream) {
+void UpstreamLinks::onMarked(uint32_t upstream, const StreamEvent& event) {
+  Session* session = sessions_->find(event.session);
+  if (session == nullptr || session->upstream() != upstream) return;
+  session->acknowledged(event.offset);
+  pump(*session);
+}
+
+void UpstreamLinks::onOpened(uint32_t upstream, uint8_t capabilities) {
   Link& link = links_[upstream];
   if (link.state != State::kConnecting) return;
   enter(upstream, State::kOpen);
   link.failures = 0;
+  link.capabilities = capabilities;
   table_->upstream(upstream).streamFailures[self_.row].store(0, kRelaxed);
+  if ((capabilities & kEvents) != 0)
+    for (const SessionNews& news : link.ended) port_->announce(link.stream, news);
+  link.ended.clear();
   sessions_->forEach([&](Session& session) {
-    if (session.upstream() != upstream) return;
+    if (session.upstream() != upstream || session.phase() != SessionPhase::kOpen) return;
+    attach(session, upstream);
     pump(session);
     session.resumeReading();
   });
+  if ((capabilities & kEvents) != 0) {
+    port_->announce(link.stream, {});
+    kickLater(upstream);
+  }
   assignWaiting();
 }
 
@@ -357,8 +472,12 @@ void UpstreamLinks::onEnded(uint32_t upstream, const StreamEvent& event) {
   spdlog::warn("the stream to upstream {} broke: {}", name(upstream), event.detail);
   table_->upstream(upstream).streamFailures[self_.row].store(link.failures, kRelaxed);
   table_->worker(self_.row).streamFailures.fetch_add(1, kRelaxed);
-  backOff(upstream, std::min(kLastRetryMs, kFirstRetryMs << std::min(link.failures - 1, 6u)));
-  moveSessions(upstream);
+  // With `resume` it is worth while to ask the same one once more: what it has not acknowledged is sent again, exactly
+  // once.
+  const bool comesBack = (link.capabilities & kResume) != 0 && link.failures == 1;
+  backOff(upstream, comesBack ? kResumeRetryMs
+                              : std::min(kLastRetryMs, kFirstRetryMs << std::min(link.failures - 1, 6u)));
+  if (!comesBack) moveSessions(upstream);
 }
 
 void UpstreamLinks::tick(Millis now) {

@@ -36,6 +36,10 @@ class UpstreamLinks {
   void pump(Session& session);    // passes on what waits, one payload at a time
   void kick();                    // end of the turn: what was submitted starts to travel
   uint32_t inputAllowance(const Session& session) const;
+  // After a take-over: the upstream that it had, if that one is still there; else another.
+  void keepOrAssign(Session& session);
+  // It begins to end: its upstream is told.
+  void left(const SessionSlot& session, CloseReason reason);
 
  private:
   enum class State : uint8_t { kNone, kConnecting, kOpen, kBackoff, kDraining };
@@ -49,7 +53,10 @@ class UpstreamLinks {
     uint64_t queuedBytes = 0;
     Millis since = 0;  // in this state
     Millis retryAt = 0;
-    std::vector<SlotRef> waiting;  // sessions with input while it is behind
+    std::vector<SlotRef> waiting;    // sessions with input while it is behind
+    bool extended = false;           // begins with a hello
+    uint8_t capabilities = 0;        // granted; 0 until it is open
+    std::vector<SessionNews> ended;  // of sessions that ended while it was not open
   };
 
   void syncOne(uint32_t upstream);
@@ -60,10 +67,15 @@ class UpstreamLinks {
   void enter(uint32_t upstream, State state);
   bool usable(uint32_t upstream);
   Link* linkFor(Session& session, uint32_t& upstream);
-  void onOpened(uint32_t upstream);
+  void onOpened(uint32_t upstream, uint8_t capabilities);
   void onWritten(uint32_t upstream, const StreamEvent& event);
   void onEnded(uint32_t upstream, const StreamEvent& event);
   std::vector<SlotRef> takeBack(StreamId stream);
+  void onMarked(uint32_t upstream, const StreamEvent& event);
+  void attach(Session& session, uint32_t upstream);
+  void announceEnd(Session& session);
+  void kickLater(uint32_t upstream);
+  void announceMoves(uint32_t upstream);
   void moveSessions(uint32_t upstream);
   void assignWaiting();
   void wakeWaiting(Link& link);

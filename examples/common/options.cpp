@@ -10,6 +10,9 @@ void addExtra(CLI::App& app, const ExtraOption& extra) {
   CLI::Option* option = nullptr;
   if (auto* const* text = std::get_if<std::string*>(&extra.target)) {
     option = app.add_option("--" + extra.name, **text, extra.help);
+  } else if (auto* const* flag = std::get_if<bool*>(&extra.target)) {
+    app.add_flag("--" + extra.name, **flag, extra.help);
+    return;
   } else {
     auto* number = std::get<std::int64_t*>(extra.target);
     option = app.add_option("--" + extra.name, *number, extra.help)

@@ -17,7 +17,7 @@ struct WorkerOptions {
 // One more option of a worker, `--name VALUE`; the target's value is the default.
 struct ExtraOption {
   std::string name;
-  std::variant<std::string*, std::int64_t*> target;
+  std::variant<std::string*, std::int64_t*, bool*> target;
   std::string help;
   bool required = false;
   std::int64_t least = 1;  // bounds of a number

@@ -7,6 +7,7 @@
 #include "examples/common/stream_pump.h"
 #include "examples/common/worker_server.h"
 #include "examples/echo/echo_message.h"
+#include "upstream/cpp/upstream.h"
 
 namespace ppx::examples {
 namespace {
@@ -33,15 +34,36 @@ class EchoService final : public UpstreamService::WithRawCallbackMethod_bidirect
   }
 };
 
+// With the extensions: exact over crashes of the gateway, and a client that has ended its input is closed when it has
+// its answers.
+class ResumingEcho final : public paradox::upstream::Handler {
+ public:
+  paradox::upstream::Upstream upstream{*this};
+
+  bool onBytes(const std::string& client, std::string_view bytes, uint64_t) override {
+    upstream.send(client, bytes);
+    return true;
+  }
+  void onEnd(const std::string& client) override {
+    upstream.close(client, paradox::upstream::CloseMode::kFlush);
+  }
+};
+
 }  // namespace
 }  // namespace ppx::examples
 
 int main(int argc, char** argv) {
   using namespace ppx::examples;
   blockStopSignals();
-  const WorkerOptions options =
-      parseOptions(argc, argv, "An upstream that sends every payload back to its client.");
+  bool extensions = false;
+  const WorkerOptions options = parseOptions(
+      argc, argv, "An upstream that sends every payload back to its client.",
+      {{"extensions", &extensions, "announce the contract's extensions: events, close, resume"}});
   setQuiet(options.quiet);
+  if (extensions) {
+    ResumingEcho echo;
+    return serve(options, echo.upstream.service());
+  }
   EchoService service;
   return serve(options, service);
 }

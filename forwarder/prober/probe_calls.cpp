@@ -79,8 +79,8 @@ class ReadyCall : public std::enable_shared_from_this<ReadyCall> {
     std::string detail;
     if (event == ProbeEvent::kReadyFailed) detail = "`ready` failed: " + describe(status);
     if (event == ProbeEvent::kReadyRefused) detail = "`ready` says no";
-    gate_->post([owner = owner_, id = id_, event, detail] {
-      if (auto calls = owner.lock()) calls->readyDone(id, event, detail);
+    gate_->post([owner = owner_, id = id_, event, extensions = answer_.extensions(), detail] {
+      if (auto calls = owner.lock()) calls->readyDone(id, event, extensions, detail);
     });
     gate_->ended();
   }
@@ -210,8 +210,9 @@ void ProbeCalls::drop() {
   stub_.reset();
 }
 
-void ProbeCalls::readyDone(uint64_t call, ProbeEvent event, const std::string& detail) {
+void ProbeCalls::readyDone(uint64_t call, ProbeEvent event, uint32_t extensions, const std::string& detail) {
   if (call != readyId_) return;
+  extensions_ = extensions;
   ready_.reset();
   readyId_ = 0;
   handler_(event, detail);

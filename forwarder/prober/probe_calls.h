@@ -33,6 +33,8 @@ class ProbeCalls : public std::enable_shared_from_this<ProbeCalls> {
   void closeLive();
   // Cancels everything and forgets the channel; nothing of what was under way calls back.
   void drop();
+  // Version of the extensions that the last good answer to `ready` announced; 0: none.
+  uint32_t extensions() const { return extensions_; }
 
  private:
   friend class LiveCall;
@@ -42,7 +44,7 @@ class ProbeCalls : public std::enable_shared_from_this<ProbeCalls> {
   Service::Stub& stub();
   void cancelReady();
   // From the calls, posted. An identity of a call that is not the present one is late.
-  void readyDone(uint64_t call, ProbeEvent event, const std::string& detail);
+  void readyDone(uint64_t call, ProbeEvent event, uint32_t extensions, const std::string& detail);
   void liveAnswered(uint64_t call, bool live);
   void liveEnding(uint64_t call);
   void liveDone(uint64_t call, const grpc::Status& status);
@@ -54,6 +56,7 @@ class ProbeCalls : public std::enable_shared_from_this<ProbeCalls> {
   std::shared_ptr<ReadyCall> ready_;
   LiveCall* live_ = nullptr;  // deletes itself after its last callback; held while this is set
   uint64_t readyId_ = 0, liveId_ = 0, nextId_ = 1;
+  uint32_t extensions_ = 0;
 };
 
 }  // namespace ppx

@@ -106,6 +106,8 @@ void UpstreamProbe::recordAnswer(ProbeEvent event) {
   if (event == ProbeEvent::kReadyOk) {
     row.lastReadyMs.store(static_cast<uint64_t>(monotonicMillis()));
     row.readyFailures.store(0);
+    row.announced.store(
+        lifeWord(identity_.generation, static_cast<uint8_t>(std::min(calls_->extensions(), 255u))));
   } else if (event == ProbeEvent::kReadyRefused || event == ProbeEvent::kReadyFailed) {
     row.readyFailures.fetch_add(1);
   }

@@ -1,13 +1,12 @@
 #include "supervisor/admin/api_values.h"
 
-#include <arpa/inet.h>
-#include <endian.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cstring>
 
 #include "common/clock.h"
+#include "common/peer_text.h"
 #include "supervisor/admin/http_server.h"
 
 namespace ppx {
@@ -17,20 +16,6 @@ constexpr int kReadAttempts = 4;
 
 bool isSession(SlotState state) {
   return state != SlotState::kFree && state != SlotState::kClaimed;
-}
-
-// The words are the address's bytes in the order of the network.
-std::string peerText(uint64_t high, uint64_t low, uint32_t port) {
-  high = htobe64(high);
-  low = htobe64(low);
-  in6_addr address;
-  std::memcpy(&address.s6_addr[0], &high, sizeof(high));
-  std::memcpy(&address.s6_addr[8], &low, sizeof(low));
-  char text[INET6_ADDRSTRLEN] = {};
-  bool v4 = IN6_IS_ADDR_V4MAPPED(&address);
-  v4 ? inet_ntop(AF_INET, &address.s6_addr[12], text, sizeof(text))
-     : inet_ntop(AF_INET6, &address, text, sizeof(text));
-  return v4 ? fmt::format("{}:{}", text, port) : fmt::format("[{}]:{}", text, port);
 }
 
 CloseReason closeReasonOf(uint32_t value) {

@@ -37,6 +37,9 @@ constexpr WorkerFigure kWorkerCounters[] = {
     {"paradox_replies_malformed_total", "Replies without a usable target.", &WorkerRow::repliesMalformed},
     {"paradox_stream_failures_total", "Streams to upstreams that broke.", &WorkerRow::streamFailures},
     {"paradox_sessions_moved_total", "Sessions moved to another upstream.", &WorkerRow::sessionsMoved},
+    {"paradox_sessions_in_doubt_total",
+     "Sessions with a plain upstream that had traffic on a stream which a crash or a lost upstream broke.",
+     &WorkerRow::inDoubt},
 };
 
 struct UpstreamFigure {

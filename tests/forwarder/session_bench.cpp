@@ -15,8 +15,9 @@ StreamId RecordingPort::open(const StreamTarget& target) {
   return last;
 }
 
-void RecordingPort::submit(StreamId stream, SlotRef session, const Uuid&, std::span<const iovec> pieces) {
-  Payload payload{stream, session, {}};
+void RecordingPort::submit(StreamId stream, SlotRef session, const Uuid&, std::span<const iovec> pieces,
+                           uint64_t offset) {
+  Payload payload{stream, session, {}, offset};
   for (const iovec& piece : pieces)
     payload.bytes.append(static_cast<const char*>(piece.iov_base), piece.iov_len);
   queued.push_back(std::move(payload));
@@ -46,12 +47,10 @@ void RecordingPort::collect(std::vector<StreamEvent>& out) {
 void RecordingPort::written(StreamId stream) {
   for (size_t i = 0; i < queued.size(); ++i) {
     if (queued[i].stream != stream) continue;
-    events.push_back({StreamEvent::Type::kWritten,
-                      stream,
-                      queued[i].session,
-                      static_cast<uint32_t>(queued[i].bytes.size()),
-                      false,
-                      {}});
+    events.push_back({.type = StreamEvent::Type::kWritten,
+                      .stream = stream,
+                      .session = queued[i].session,
+                      .bytes = static_cast<uint32_t>(queued[i].bytes.size())});
     queued.erase(queued.begin() + static_cast<std::ptrdiff_t>(i));
     return;
   }

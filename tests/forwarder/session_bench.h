@@ -17,19 +17,29 @@ class RecordingPort : public StreamPort {
     StreamId stream;
     SlotRef session;
     std::string bytes;
+    uint64_t offset = kNoOffset;
   };
 
   StreamId open(const StreamTarget& target) override;
-  void submit(StreamId stream, SlotRef session, const Uuid&, std::span<const iovec> pieces) override;
+  void submit(StreamId stream, SlotRef session, const Uuid&, std::span<const iovec> pieces,
+              uint64_t offset) override;
+  void announce(StreamId stream, const SessionNews& what) override { news.push_back({stream, what}); }
   void kick(StreamId stream) override;
   void wakeOnWritten(StreamId) override {}
   std::vector<SlotRef> halfClose(StreamId stream) override;
   void cancel(StreamId stream) override { cancelled.push_back(stream); }
   void collect(std::vector<StreamEvent>& out) override;
 
-  void opened(StreamId stream) { events.push_back({StreamEvent::Type::kOpened, stream, {}, 0, false, {}}); }
+  void opened(StreamId stream, uint8_t capabilities = 0) {
+    events.push_back({.type = StreamEvent::Type::kOpened, .stream = stream, .capabilities = capabilities});
+  }
   void ended(StreamId stream, bool orderly) {
-    events.push_back({StreamEvent::Type::kEnded, stream, {}, 0, orderly, "told so"});
+    events.push_back(
+        {.type = StreamEvent::Type::kEnded, .stream = stream, .orderly = orderly, .detail = "told so"});
+  }
+  void marked(StreamId stream, SlotRef session, uint64_t offset) {
+    events.push_back(
+        {.type = StreamEvent::Type::kMarked, .stream = stream, .session = session, .offset = offset});
   }
   // The oldest payload of the stream is written.
   void written(StreamId stream);
@@ -37,6 +47,7 @@ class RecordingPort : public StreamPort {
   std::map<StreamId, uint32_t> upstreamOf;
   std::vector<Payload> queued;  // submitted, not yet written
   std::vector<StreamEvent> events;
+  std::vector<std::pair<StreamId, SessionNews>> news;
   std::vector<StreamId> halfClosed, cancelled;
   StreamId last = 0;
 };
@@ -62,6 +73,7 @@ class SessionBench : public SessionHost {
   void inputWaits(Session& session) override { links.pump(session); }
   uint32_t inputAllowance(const Session& session) const override { return links.inputAllowance(session); }
   void journalFull(Session&) override { ++journalFullCount; }
+  void leaving(Session& session, CloseReason reason) override { links.left(session.slot(), reason); }
   void dropCustody(Session& session) override { dropping.push_back(session.ref()); }
   void gone(Session& session) override { sessions.erase(session.ref()); }
   void dropAll();  // the custodian answers

@@ -33,7 +33,8 @@ TEST(UpstreamWire, EncodesWhatTheGeneratedTypesRead) {
     iovec pieces[] = {{front.data(), front.size()}, {back.data(), back.size()}};
     Uuid uuid = someUuid();
     InputStreamRequest read;
-    ASSERT_TRUE(read.ParseFromString(flatten(encodeInput("2026-01-02T03:04:05.678Z", uuid, pieces))));
+    ASSERT_TRUE(
+        read.ParseFromString(flatten(encodeInput("2026-01-02T03:04:05.678Z", uuid, pieces, kNoOffset))));
     EXPECT_EQ(read.time(), "2026-01-02T03:04:05.678Z");
     EXPECT_EQ(read.client_uuid(), uuidText(uuid));
     EXPECT_EQ(read.payload(), payload);
@@ -48,7 +49,7 @@ TEST(UpstreamWire, ReadsAReplyToAClient) {
   reply.set_payload(std::string("a\0b", 3));
   std::string bytes = reply.SerializeAsString();
   Reply read;
-  ASSERT_TRUE(decodeOutput(bytes, read));
+  ASSERT_TRUE(decodeOutput(bytes, true, read));
   EXPECT_EQ(read.target, ReplyTarget::kClient);
   ASSERT_TRUE(read.client.has_value());
   EXPECT_EQ(*read.client, uuid);
@@ -66,7 +67,7 @@ TEST(UpstreamWire, ReadsEachBroadcastAlsoTheFirstWhoseNumberIsZero) {
     reply.set_payload("hello");
     std::string bytes = reply.SerializeAsString();
     Reply read;
-    ASSERT_TRUE(decodeOutput(bytes, read));
+    ASSERT_TRUE(decodeOutput(bytes, true, read));
     EXPECT_EQ(read.target, expected);
   }
 }
@@ -76,17 +77,17 @@ TEST(UpstreamWire, NamesWhatCannotBeDelivered) {
   OutputStreamRequest reply;
   reply.set_payload("to nobody");
   std::string bytes = reply.SerializeAsString();
-  ASSERT_TRUE(decodeOutput(bytes, read));
+  ASSERT_TRUE(decodeOutput(bytes, true, read));
   EXPECT_EQ(read.target, ReplyTarget::kNone);
 
   reply.set_client_uuid("not a uuid");
   bytes = reply.SerializeAsString();
-  ASSERT_TRUE(decodeOutput(bytes, read));
+  ASSERT_TRUE(decodeOutput(bytes, true, read));
   EXPECT_EQ(read.target, ReplyTarget::kClient);
   EXPECT_FALSE(read.client.has_value());
 
   bytes = std::string("\x18\x07", 2);  // broadcast = 7
-  ASSERT_TRUE(decodeOutput(bytes, read));
+  ASSERT_TRUE(decodeOutput(bytes, true, read));
   EXPECT_EQ(read.target, ReplyTarget::kInvalid);
 }
 
@@ -96,7 +97,7 @@ TEST(UpstreamWire, PassesOverFieldsOfLaterVersions) {
   reply.set_payload("p");
   std::string bytes = std::string("\x52\x03xyz", 5) + reply.SerializeAsString() + std::string("\x58\x05", 2);
   Reply read;
-  ASSERT_TRUE(decodeOutput(bytes, read));
+  ASSERT_TRUE(decodeOutput(bytes, true, read));
   EXPECT_EQ(read.payload, "p");
 }
 
@@ -109,13 +110,13 @@ TEST(UpstreamWire, RefusesEveryTruncationAndSurvivesEveryByte) {
   for (size_t size = 1; size < bytes.size(); ++size) {
     OutputStreamRequest reference;
     bool parses = reference.ParseFromString(bytes.substr(0, size));
-    EXPECT_EQ(decodeOutput(std::string_view(bytes).substr(0, size), read), parses) << size;
+    EXPECT_EQ(decodeOutput(std::string_view(bytes).substr(0, size), true, read), parses) << size;
   }
   std::mt19937 random(1);
   for (int i = 0; i < 20000; ++i) {
     std::string damaged = bytes;
     for (int j = 0; j < 3; ++j) damaged[random() % damaged.size()] = static_cast<char>(random());
-    if (decodeOutput(damaged, read) && !read.payload.empty()) {
+    if (decodeOutput(damaged, true, read) && !read.payload.empty()) {
       EXPECT_GE(read.payload.data(), damaged.data());
       EXPECT_LE(read.payload.data() + read.payload.size(), damaged.data() + damaged.size());
     }

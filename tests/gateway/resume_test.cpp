@@ -1,0 +1,103 @@
+// Upstreams with `resume`, through the bundled libraries: nothing is closed, lost, doubled or reordered, whatever
+// process of the gateway dies, and however often.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <random>
+
+#include "tests/gateway/harness/echo_worker.h"
+#include "tests/gateway/harness/gateway.h"
+#include "tests/load/duplex_swarm.h"
+
+namespace ppx::test {
+namespace {
+
+using load::DuplexSwarm;
+using load::kMillisecond;
+using load::kSecond;
+
+struct Language {
+  std::string name;
+  std::vector<std::string> (*command)();
+};
+
+std::vector<std::string> cppEcho() {
+  return {programPath("paradox-example-echo"), "--quiet", "--extensions"};
+}
+
+class Resume : public ::testing::TestWithParam<Language> {
+ protected:
+  static std::unique_ptr<DuplexSwarm> swarm(const Gateway& gateway, size_t count, uint64_t seed) {
+    auto made = DuplexSwarm::connect({.target = {"127.0.0.1", gateway.port()},
+                                      .connections = count,
+                                      .seed = seed,
+                                      .windowBytes = 32 << 10});
+    if (!made) throw std::runtime_error(made.error().text);
+    if (!(*made)->runUntilBytes(2'000, 20 * kSecond))
+      throw std::runtime_error("clients are not served: " + (*made)->stats().firstProblem);
+    return std::move(*made);
+  }
+  static uint16_t portOf(const WorkerProcess& worker) {
+    return static_cast<uint16_t>(std::stoi(worker.address().substr(worker.address().rfind(':') + 1)));
+  }
+  static void expectIntact(DuplexSwarm& clients) {
+    EXPECT_TRUE(clients.drain(20 * kSecond));
+    load::SwarmStats stats = clients.stats();
+    EXPECT_EQ(stats.intact, clients.size()) << stats.firstProblem << "; ended " << stats.ended << ", reset "
+                                            << stats.reset << ", wrong " << stats.mismatched;
+    EXPECT_EQ(stats.open, clients.size());
+  }
+  WorkerProcess worker{GetParam().command()};
+  uint16_t port = portOf(worker);
+};
+
+TEST_P(Resume, AForwarderThatIsKilledUnderLoadCostsNobodyAByte) {
+  const unsigned seed =
+      std::getenv("PPX_SEED") ? std::stoul(std::getenv("PPX_SEED")) : std::random_device()();
+  std::printf("PPX_SEED=%u\n", seed);
+  std::mt19937 random(seed);
+  Gateway gateway(
+      {.upstreams = {port}, .workers = "respawn_backoff_min = \"10ms\"\nrespawn_backoff_max = \"50ms\"\n"});
+  gateway.waitForUpstream(port);
+  auto clients = swarm(gateway, 100, random());
+  for (int kill = 0; kill < 6 && !HasFailure(); ++kill) {
+    clients->runFor((20 + random() % 200) * kMillisecond);
+    auto pids = gateway.workers("forwarder");
+    pid_t pid = pids.at(random() % pids.size());
+    ::kill(pid, SIGKILL);
+    clients->runFor((20 + random() % 200) * kMillisecond);
+    gateway.waitForSuccessor("forwarder", pid);
+    if (kill % 2 == 1) expectIntact(*clients);
+  }
+  expectIntact(*clients);
+  std::printf("%.1f MB echoed, longest pause %.0f ms\n",
+              static_cast<double>(clients->stats().bytesEchoed) / 1e6,
+              static_cast<double>(clients->stats().longestPause) / 1e6);
+  EXPECT_EQ(gateway.metric("paradox_sessions_in_doubt_total"), 0);
+  for (size_t i = 0; i < clients->size(); ++i) clients->close(i);
+  gateway.waitUntilEmpty();
+  gateway.stop();
+}
+
+TEST_P(Resume, AClientThatEndsItsInputIsAnsweredAndThenClosedByTheUpstream) {
+  Gateway gateway({.upstreams = {port}, .halfCloseTimeout = 60s});
+  gateway.waitForUpstream(port);
+  Client client(gateway.port());
+  std::string bytes = randomBytes(1'000'000, 3);
+  std::thread sender([&] {
+    client.send(bytes);
+    client.halfClose();
+  });
+  std::string back = client.receiveUntilEnd();
+  sender.join();
+  EXPECT_TRUE(back == bytes) << back.size();
+  EXPECT_EQ(client.end(), ClientEnd::kFin);
+  waitUntil("its end", [&] { return gateway.closed("upstream") == 1; });
+  gateway.waitUntilEmpty();
+}
+
+INSTANTIATE_TEST_SUITE_P(Libraries, Resume, ::testing::Values(Language{"Cpp", cppEcho}),
+                         [](const auto& language) { return language.param.name; });
+
+}  // namespace
+}  // namespace ppx::test
