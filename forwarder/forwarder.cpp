@@ -293,6 +293,7 @@ void Forwarder::turnEnds() {
   turnPosted_ = true;
   boost::asio::post(io_, [this] {
     turnPosted_ = false;
+    if (serving_->takeover.complete()) serving_->links.sendLists();
     serving_->links.kick();
   });
 }

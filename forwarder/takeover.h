@@ -29,6 +29,7 @@ class Takeover {
   // The answer came: it is no longer waited for. False: it was not.
   bool answered(SlotRef ref);
   bool waits(uint32_t slot) const { return waiting_.contains(slot); }
+  bool complete() const { return waiting_.empty(); }
 
   struct Segments {  // what the journal has of a session, in any order
     std::vector<uint32_t> in;

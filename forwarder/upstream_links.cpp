@@ -1,6 +1,7 @@
 #include "forwarder/upstream_links.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "common/clock.h"
 #include "common/log.h"
@@ -252,6 +253,16 @@ void UpstreamLinks::announceMoves(uint32_t upstream) {
   });
 }
 
+void UpstreamLinks::sendLists() {
+  if (!std::exchange(listsDue_, false)) return;
+  for (uint32_t upstream = 0; upstream < links_.size(); ++upstream) {
+    Link& link = links_[upstream];
+    if (!std::exchange(link.listDue, false) || link.state != State::kOpen) continue;
+    port_->announce(link.stream, {});
+    kickLater(upstream);
+  }
+}
+
 void UpstreamLinks::kickLater(uint32_t upstream) {
   if (links_[upstream].kickDue) return;
   links_[upstream].kickDue = true;
@@ -402,10 +413,8 @@ void UpstreamLinks::onOpened(uint32_t upstream, uint8_t capabilities) {
     pump(session);
     session.resumeReading();
   });
-  if ((capabilities & kEvents) != 0) {
-    port_->announce(link.stream, {});
-    kickLater(upstream);
-  }
+  link.listDue = (capabilities & kEvents) != 0;
+  listsDue_ = listsDue_ || link.listDue;
   assignWaiting();
 }
 

@@ -38,6 +38,8 @@ class UpstreamLinks {
   uint32_t inputAllowance(const Session& session) const;
   // After a take-over: the upstream that it had, if that one is still there; else another.
   void keepOrAssign(Session& session);
+  // Every session that this forwarder took over is served: upstreams that heard of each are told that these were all.
+  void sendLists();
   // It begins to end: its upstream is told.
   void left(const SessionSlot& session, CloseReason reason);
 
@@ -54,6 +56,7 @@ class UpstreamLinks {
     Millis since = 0;  // in this state
     Millis retryAt = 0;
     std::vector<SlotRef> waiting;    // sessions with input while it is behind
+    bool listDue = false;            // it waits for the end of its list of sessions
     bool extended = false;           // begins with a hello
     uint8_t capabilities = 0;        // granted; 0 until it is open
     std::vector<SessionNews> ended;  // of sessions that ended while it was not open
@@ -94,6 +97,7 @@ class UpstreamLinks {
   std::vector<StreamEvent> events_;
   std::vector<iovec> pieces_;
   uint64_t epoch_ = ~0ull;
+  bool listsDue_ = false;
   uint64_t budget_;  // bytes queued for one stream before it counts as behind
 };
 

@@ -25,6 +25,10 @@ std::vector<std::string> cppEcho() {
   return {programPath("paradox-example-echo"), "--quiet", "--extensions"};
 }
 
+void PrintTo(const Language& language, std::ostream* out) {
+  *out << language.name;
+}
+
 class Resume : public ::testing::TestWithParam<Language> {
  protected:
   static std::unique_ptr<DuplexSwarm> swarm(const Gateway& gateway, size_t count, uint64_t seed) {
