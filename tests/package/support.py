@@ -28,9 +28,15 @@ def run(*command, **options):
 
 
 def scratch():
-    """A directory that goes when this process ends."""
+    """A directory that goes when this process ends; unless something is mounted in it: what is there is not ours to remove."""
     path = pathlib.Path(tempfile.mkdtemp(prefix='ppx-package.'))
-    atexit.register(shutil.rmtree, path, ignore_errors=True)
+
+    def remove():
+        mounts = [line.split()[4] for line in pathlib.Path('/proc/self/mountinfo').read_text().splitlines()]
+        if not any(mount.startswith(f'{path}/') for mount in mounts):
+            shutil.rmtree(path, ignore_errors=True)
+
+    atexit.register(remove)
     return path
 
 
@@ -76,12 +82,14 @@ class Started:
         self.output.seek(0)
         return self.output.read()
 
+    def running(self):
+        """True; if it has ended, that fails with what it said."""
+        if self.process.poll() is not None:
+            raise AssertionError(f'it ended with {self.process.returncode}: {self.text()}')
+        return True
+
     def wait_for(self, pattern):
-        def look():
-            if self.process.poll() is not None:
-                raise AssertionError(f'it ended with {self.process.returncode}: {self.text()}')
-            return re.search(pattern, self.text())
-        return until(pattern, look)
+        return until(pattern, lambda: self.running() and re.search(pattern, self.text()))
 
     def stop(self):
         """Its exit code after SIGTERM."""
@@ -111,10 +119,8 @@ class Gateway:
         self.clients = self.get('/admin/status')['listeners'][0]['port']
 
     def is_ready(self):
-        if self.daemon.process.poll() is not None:
-            raise AssertionError(f'paradoxd ended: {self.daemon.text()}')
         try:
-            return self.get('/health/ready')['ready']
+            return self.daemon.running() and self.get('/health/ready')['ready']
         except (OSError, ValueError):
             return False
 

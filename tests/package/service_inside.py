@@ -1,0 +1,174 @@
+"""service_inside.py SCENARIO: what service_test.py has done on a machine of its own. Fails by an exception."""
+import json
+import os
+import pathlib
+import pwd
+import socket
+import subprocess
+import sys
+import urllib.request
+
+from support import DEADLINE, Started, run, until
+
+PACKAGE, HIGHER = '/mnt/paradoxplex.deb', '/mnt/higher.deb'
+CONFIG = pathlib.Path('/etc/paradoxplex/paradox.toml')
+CLIENTS, ADMIN, WORKER = 7999, 8000, 45889
+PROGRAMS = ('paradoxd', 'paradox-acceptor', 'paradox-custodian', 'paradox-forwarder', 'paradox-prober')
+
+
+def dpkg(*arguments):
+    done = run('dpkg', '--force-unsafe-io', '--no-triggers', *arguments, timeout=60,
+               env=os.environ | {'DEBIAN_FRONTEND': 'noninteractive', 'LC_ALL': 'C.UTF-8'})
+    print(done.stdout, done.stderr)
+    return done
+
+
+def get(path):
+    with urllib.request.urlopen(f'http://localhost:{ADMIN}{path}', timeout=DEADLINE) as answer:
+        return json.load(answer)
+
+
+def serves():
+    try:
+        return get('/health/ready')['ready']
+    except OSError:
+        return False
+
+
+def gateway_processes():
+    """pid -> program of everything that the package runs."""
+    found = {}
+    for folder in pathlib.Path('/proc').glob('[0-9]*'):
+        try:
+            program = os.readlink(folder / 'exe')
+        except OSError:
+            continue
+        if program.split('/')[-1].removesuffix(' (deleted)') in PROGRAMS:
+            found[int(folder.name)] = program
+    return found
+
+
+def start_worker(kind):
+    worker = Started(f'/usr/bin/paradox-example-{kind}', '--port', WORKER)
+    worker.wait_for('listening on')
+    run('curl', '-fsS', '-X', 'POST', f'http://localhost:{ADMIN}/upstream/add', '-H', 'Content-Type: application/json',
+        '-d', f'{{"host":"127.0.0.1","port":{WORKER},"alive_timeout":30,"ready_timeout":5}}')
+    return worker
+
+
+class Clients:
+    """Connections that count their bytes: each answer must be what was sent, whatever happens meanwhile."""
+
+    def __init__(self, count):
+        self.sockets = [socket.create_connection(('127.0.0.1', CLIENTS), timeout=DEADLINE) for _ in range(count)]
+        self.rounds = 0
+
+    def exchange(self):
+        self.rounds += 1
+        for number, client in enumerate(self.sockets):
+            text = f'{number} of {len(self.sockets)}, round {self.rounds}\n'.encode()
+            client.sendall(text)
+            got = b''
+            while len(got) < len(text):
+                piece = client.recv(4096)
+                assert piece, f'client {number} was closed in round {self.rounds}'
+                got += piece
+            assert got == text, (got, text)
+
+
+def install():
+    # Images of containers forbid packages to start services; the machine that this is made to be does not.
+    pathlib.Path('/usr/sbin/policy-rc.d').unlink(missing_ok=True)
+    dpkg('-i', PACKAGE)
+    until('the gateway serves', serves)
+
+
+def example():
+    install()
+    assert run('systemctl', 'is-active', 'paradoxd.service').stdout == 'active\n'
+    assert run('systemctl', 'is-enabled', 'paradoxd.service').stdout == 'enabled\n'
+    assert pwd.getpwnam('paradoxplex').pw_shell.endswith('nologin')
+    start_worker('chat')
+    client = Started('sh', '-c', f'(echo hello; sleep {DEADLINE}) | nc localhost {CLIENTS}')
+    client.wait_for('<guest1> hello')
+    assert run('paradoxctl', 'check').stdout == 'ready\n'
+    run('man', '-w', 'paradoxd', 'paradoxctl', 'paradox.toml', 'paradox-forwarder')
+
+
+def upgrade():
+    install()
+    start_worker('echo')
+    CONFIG.write_text(CONFIG.read_text() + '# mine\n')
+    clients = Clients(50)
+    clients.exchange()
+    before = gateway_processes()
+    assert len(before) == 6, before
+    done = dpkg('-i', HIGHER)
+    clients.exchange()
+    until('the gateway serves', serves)
+    clients.exchange()
+    assert CONFIG.read_text().endswith('# mine\n')
+    assert run('systemctl', 'is-active', 'paradoxd.service').stdout == 'active\n'
+    if 'stays with the programs' not in done.stderr:
+        until('nothing runs from the old files', lambda: not any('(deleted)' in p for p in gateway_processes().values()))
+    clients.exchange()
+    # Again, with the same version: reinstalling.
+    dpkg('-i', HIGHER)
+    clients.exchange()
+
+
+def remove():
+    install()
+    start_worker('echo')
+    clients = Clients(3)
+    clients.exchange()
+    assert len(gateway_processes()) == 6
+    dpkg('-r', 'paradoxplex')
+    assert gateway_processes() == {}
+    for client in clients.sockets:
+        assert client.recv(1) == b''
+    for port in (CLIENTS, ADMIN):
+        assert socket.socket().connect_ex(('127.0.0.1', port)) != 0
+    assert CONFIG.exists()
+    assert not list(pathlib.Path('/etc/systemd/system').glob('*/paradox*')) or \
+        all(not link.exists() for link in pathlib.Path('/etc/systemd/system').glob('*/paradox*'))
+    # Back again, then away at once with all it had.
+    install()
+    (CONFIG.parent / 'token').write_text('secret\n')
+    dpkg('-P', 'paradoxplex')
+    assert gateway_processes() == {}
+    for path in ('/etc/paradoxplex', '/run/paradoxplex', '/var/lib/paradoxplex', '/usr/libexec/paradoxplex',
+                 '/usr/share/doc/paradoxplex', '/var/lib/dpkg/info/paradoxplex.list'):
+        assert not os.path.lexists(path), path
+    assert not list(pathlib.Path('/etc/systemd/system').rglob('paradox*'))
+    assert not list(pathlib.Path('/var/lib/systemd').rglob('*paradox*'))
+    assert run('systemctl', 'list-units', '--all', '--no-legend', 'paradox*').stdout.count('running') == 0
+
+
+def disabled():
+    install()
+    units = [unit for unit in run('systemctl', 'list-unit-files', '--no-legend', 'paradox*').stdout.split()
+             if unit.startswith('paradox')]
+    run('systemctl', 'disable', '--now', *units)
+    dpkg('-i', HIGHER)
+    assert not serves()
+    assert gateway_processes() == {}
+    assert subprocess.run(['systemctl', 'is-enabled', 'paradoxd.service'], capture_output=True,
+                          text=True).stdout == 'disabled\n'
+
+
+def without_systemd():
+    assert not os.path.exists('/run/systemd/system')
+    dpkg('-i', PACKAGE)
+    assert gateway_processes() == {}
+    daemon = Started('setpriv', '--reuid=paradoxplex', '--regid=paradoxplex', '--clear-groups', 'paradoxd', '--config',
+                     CONFIG, '--runtime-dir', '/tmp/ppx-without-systemd')
+    until('the gateway serves', serves)
+    assert daemon.stop() == 0
+    dpkg('-i', HIGHER)
+    dpkg('-P', 'paradoxplex')
+    assert not os.path.lexists(CONFIG.parent)
+
+
+if __name__ == '__main__':
+    {scenario.__name__: scenario for scenario in (example, upgrade, remove, disabled, without_systemd)}[sys.argv[1]]()
