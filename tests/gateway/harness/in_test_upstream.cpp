@@ -30,6 +30,8 @@ struct InTestUpstream::State {
   mutable std::mutex mutex;
   std::condition_variable changed;
   MessageHook hook;
+  RawHook raw;
+  uint32_t extensions = 0;
   bool ready = true, live = true, hanging = false, endsAtInputEnd = true, keep = true;
   std::vector<StreamRef> streams;
   std::map<std::string, std::string> received;
@@ -118,6 +120,15 @@ class StreamReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grp
     wire::InputStreamRequest request;
     request.ParseFromString(bytesOf(input_));
     InTestUpstream::MessageHook hook;
+    InTestUpstream::RawHook raw;
+    {
+      std::lock_guard lock(state_->mutex);
+      raw = state_->raw;
+    }
+    if (raw) {
+      raw(*this, bytesOf(input_));
+      return readNext();
+    }
     {
       std::lock_guard lock(state_->mutex);
       ++state_->messages;
@@ -225,6 +236,7 @@ class TestService final
     {
       std::lock_guard lock(state_->mutex);
       result->set_ready(state_->ready);
+      result->set_extensions(state_->extensions);
       ++state_->readyAsked;
     }
     result->set_time("2026-01-01T00:00:00Z");
@@ -280,6 +292,16 @@ uint16_t InTestUpstream::port() const {
 void InTestUpstream::onMessage(MessageHook hook) {
   std::lock_guard lock(state_->mutex);
   state_->hook = std::move(hook);
+}
+
+void InTestUpstream::onRaw(RawHook hook) {
+  std::lock_guard lock(state_->mutex);
+  state_->raw = std::move(hook);
+}
+
+void InTestUpstream::announceExtensions(uint32_t version) {
+  std::lock_guard lock(state_->mutex);
+  state_->extensions = version;
 }
 
 void InTestUpstream::setReady(bool ready) {

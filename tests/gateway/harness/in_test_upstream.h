@@ -32,6 +32,9 @@ class InTestUpstream {
   using MessageHook =
       std::function<void(UpstreamStream& stream, const std::string& client, const std::string& payload)>;
 
+  // Every message as it came, in place of the above.
+  using RawHook = std::function<void(UpstreamStream& stream, const std::string& message)>;
+
   explicit InTestUpstream(uint16_t port = 0);
   ~InTestUpstream();
   InTestUpstream(const InTestUpstream&) = delete;
@@ -39,6 +42,8 @@ class InTestUpstream {
 
   uint16_t port() const;
   void onMessage(MessageHook hook);  // empty: echo
+  void onRaw(RawHook hook);
+  void announceExtensions(uint32_t version);  // in `ready`; default 0: none
   void setReady(bool ready);
   void setLive(bool live);            // false: `live` is answered with live=false
   void setHanging(bool hanging);      // reads nothing more from its streams
