@@ -50,7 +50,7 @@ TEST_F(Events, TheEndOfInputComesAfterAllBytesAndOnce) {
   EXPECT_EQ(client.end(), ClientEnd::kFin);
   upstream.waitFor("its closing", [](const Told& t) { return t.closed == 1 && t.reason == "upstream"; });
   EXPECT_EQ(told(name).ended, 1);
-  EXPECT_EQ(gateway.closed("upstream"), 1);
+  waitUntil("it in the figures", [&] { return gateway.closed("upstream") == 1; });
 }
 
 TEST_F(Events, AnEndWithoutAByteIsToldToo) {
@@ -88,7 +88,7 @@ TEST_F(Events, CloseAtOnceIsAReset) {
   EXPECT_EQ(client.waitForEnd(), ClientEnd::kReset);
   upstream.waitFor("its closing",
                    [](const Told& t) { return t.closed == 1 && t.reason == "upstream_reset"; });
-  EXPECT_EQ(gateway.closed("upstream_reset"), 1);
+  waitUntil("it in the figures", [&] { return gateway.closed("upstream_reset") == 1; });
 }
 
 TEST_F(Events, ACrashOfItsForwarderOpensNobodyAgain) {

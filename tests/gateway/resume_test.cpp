@@ -1,12 +1,18 @@
 // Upstreams with `resume`, through the bundled libraries: nothing is closed, lost, doubled or reordered, whatever
 // process of the gateway dies, and however often.
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <random>
+#include <set>
+#include <thread>
 
 #include "tests/gateway/harness/echo_worker.h"
 #include "tests/gateway/harness/gateway.h"
+#include "tests/gateway/harness/library_upstream.h"
 #include "tests/load/duplex_swarm.h"
 
 namespace ppx::test {
@@ -100,8 +106,133 @@ TEST_P(Resume, AClientThatEndsItsInputIsAnsweredAndThenClosedByTheUpstream) {
   gateway.waitUntilEmpty();
 }
 
+TEST_P(Resume, AnUpstreamThatIsStoppedAndGoesOnCostsNobodyAByte) {
+  Gateway gateway({.upstreams = {port}, .upstreamAlive = 300ms});
+  gateway.waitForUpstream(port);
+  auto clients = swarm(gateway, 20, 11);
+  for (int i = 0; i < 2; ++i) {
+    ::kill(worker.pid(), SIGSTOP);
+    gateway.waitForUpstream(port, "down");
+    clients->runFor(100 * kMillisecond);
+    ::kill(worker.pid(), SIGCONT);
+    gateway.waitForUpstream(port);
+    clients->runFor(200 * kMillisecond);
+    expectIntact(*clients);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Libraries, Resume, ::testing::Values(Language{"Cpp", cppEcho}),
                          [](const auto& language) { return language.param.name; });
+
+// --- a crash at each step of a numbered reply ---
+
+struct Step {
+  const char* failpoint;
+  int pass;
+};
+void PrintTo(const Step& step, std::ostream* out) {
+  *out << step.failpoint;
+}
+
+class ResumeCrash : public ::testing::TestWithParam<Step> {};
+
+// Every forwarder dies at its so-manieth pass, the next one too, until the load has been carried.
+TEST_P(ResumeCrash, CostsNobodyAByte) {
+  WorkerProcess worker(cppEcho());
+  const uint16_t port =
+      static_cast<uint16_t>(std::stoi(worker.address().substr(worker.address().rfind(':') + 1)));
+  Gateway gateway({.forwarders = 2,
+                   .upstreams = {port},
+                   .workers = "respawn_backoff_min = \"10ms\"\nrespawn_backoff_max = \"20ms\"\n",
+                   .environment = {{"PPX_FAILPOINTS", std::string(GetParam().failpoint) + "=kill@" +
+                                                          std::to_string(GetParam().pass)}}});
+  gateway.waitForUpstream(port);
+  auto made = DuplexSwarm::connect({.target = {"127.0.0.1", gateway.port()},
+                                    .connections = 20,
+                                    .seed = 5,
+                                    .bytesEach = 300'000,
+                                    .windowBytes = 8 << 10});
+  ASSERT_TRUE(made) << made.error().text;
+  EXPECT_TRUE((*made)->runUntilBytes(300'000, 30 * kSecond));
+  load::SwarmStats stats = (*made)->stats();
+  EXPECT_EQ(stats.intact, 20u) << stats.firstProblem << "; ended " << stats.ended << ", reset " << stats.reset
+                               << ", wrong " << stats.mismatched;
+  EXPECT_GT(gateway.metric("paradox_worker_restarts_total", {"role=\"forwarder\""}), 0) << "never passed";
+}
+
+INSTANTIATE_TEST_SUITE_P(Steps, ResumeCrash,
+                         ::testing::Values(Step{"stream.write", 150}, Step{"reply.push", 150},
+                                           Step{"lane.aimed", 150}, Step{"mailbox.filled", 150},
+                                           Step{"mailbox.link", 150}, Step{"mailbox.linked", 150},
+                                           Step{"lane.pushed", 150}, Step{"lane.done", 150},
+                                           Step{"mailbox.stamped", 150}, Step{"mailbox.sent", 150},
+                                           Step{"mailbox.freeing", 150}, Step{"session.acknowledged", 100},
+                                           Step{"session.received", 150}, Step{"session.sent", 150}),
+                         [](const auto& step) {
+                           std::string name = step.param.failpoint;
+                           std::replace(name.begin(), name.end(), '.', '_');
+                           return name;
+                         });
+
+// --- broadcasts ---
+
+// One client orders numbered broadcasts; every other client hears each once, in order, while forwarders die.
+class ResumeBroadcast : public ::testing::TestWithParam<Step> {
+ protected:
+  static constexpr size_t kRecord = 8;
+  static std::string record(int number) { return fmt::format("{:07d}\n", number); }
+};
+
+TEST_P(ResumeBroadcast, ReachesEachClientOnceAndInOrderOverCrashes) {
+  LibraryUpstream upstream;
+  std::atomic<int> next{0};
+  upstream.onBytes([&](const std::string&, std::string_view bytes) {
+    for (size_t i = 0; i < bytes.size(); ++i)
+      upstream.upstream().broadcast(paradox::upstream::To::kAll, record(next++));
+    return true;
+  });
+  GatewayOptions options{.forwarders = 2,
+                         .upstreams = {upstream.port()},
+                         .workers = "respawn_backoff_min = \"10ms\"\nrespawn_backoff_max = \"20ms\"\n"};
+  if (GetParam().pass > 0)
+    options.environment = {
+        {"PPX_FAILPOINTS", std::string(GetParam().failpoint) + "=kill@" + std::to_string(GetParam().pass)}};
+  Gateway gateway(options);
+  gateway.waitForUpstream(upstream.port());
+  std::vector<Client> clients;
+  for (int i = 0; i < 12; ++i) clients.emplace_back(gateway.port());
+  gateway.waitForSessions(12);
+  constexpr int kBroadcasts = 120;
+  for (int i = 0; i < kBroadcasts; ++i) {
+    clients[static_cast<size_t>(i) % 2].send("x");
+    if (GetParam().pass == 0 && i % 30 == 15) ::kill(gateway.worker("forwarder", i / 30 % 2), SIGKILL);
+    if (i % 10 == 9) std::this_thread::sleep_for(20ms);
+  }
+  std::string whole;
+  for (int i = 0; i < kBroadcasts; ++i) whole += record(i);
+  for (Client& client : clients) {
+    std::string heard = client.receive(whole.size());
+    // Two clients order, perhaps over two streams: each stream's broadcasts are in order.
+    std::multiset<std::string> records, all;
+    for (int i = 0; i < kBroadcasts; ++i) {
+      records.insert(heard.substr(static_cast<size_t>(i) * kRecord, kRecord));
+      all.insert(record(i));
+    }
+    EXPECT_TRUE(records == all);
+  }
+  for (Client& client : clients) EXPECT_EQ(client.receiveFor(50ms), "");
+  EXPECT_EQ(gateway.metric("paradox_sessions"), 12);
+}
+
+INSTANTIATE_TEST_SUITE_P(Crashes, ResumeBroadcast,
+                         ::testing::Values(Step{"none", 0}, Step{"lane.aimed", 200},
+                                           Step{"mailbox.linked", 200}, Step{"lane.pushed", 25},
+                                           Step{"lane.done", 25}),
+                         [](const auto& step) {
+                           std::string name = step.param.failpoint;
+                           std::replace(name.begin(), name.end(), '.', '_');
+                           return name;
+                         });
 
 }  // namespace
 }  // namespace ppx::test
