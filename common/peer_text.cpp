@@ -17,7 +17,10 @@ std::string peerText(uint64_t high, uint64_t low, uint32_t port) {
   const bool v4 = IN6_IS_ADDR_V4MAPPED(&address);
   v4 ? inet_ntop(AF_INET, &address.s6_addr[12], text, sizeof(text))
      : inet_ntop(AF_INET6, &address, text, sizeof(text));
-  return (v4 ? std::string(text) : "[" + std::string(text) + "]") + ":" + std::to_string(port);
+  std::string whole = v4 ? "" : "[";
+  whole += text;
+  whole += v4 ? ":" : "]:";
+  return whole += std::to_string(port);
 }
 
 }  // namespace ppx

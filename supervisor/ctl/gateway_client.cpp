@@ -30,8 +30,8 @@ Result<std::string> urlOfRuntimeDir(const std::string& dir) {
 }
 
 Result<GatewayClient> GatewayClient::open(const Target& target) {
-  std::string token;
-  if (!target.tokenFile.empty()) {
+  std::string token = target.token;
+  if (token.empty() && !target.tokenFile.empty()) {
     std::ifstream in(target.tokenFile);
     if (!in || !std::getline(in, token)) return systemError("cannot read the token in " + target.tokenFile);
     token = withoutSpaceAtTheEnd(token);

@@ -13,6 +13,7 @@ using Json = nlohmann::ordered_json;
 
 struct Target {
   std::string url;        // http://HOST:PORT or https://HOST:PORT
+  std::string token;      // empty: the one in tokenFile
   std::string tokenFile;  // empty: none
   std::string caFile;     // empty: the system's
   bool insecure = false;  // any certificate

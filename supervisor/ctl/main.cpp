@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "supervisor/ctl/commands.h"
+#include "supervisor/ctl/config_target.h"
 #include "supervisor/runtime_dir.h"
 
 namespace {
@@ -17,6 +18,7 @@ constexpr char kUsualUrl[] = "http://localhost:8000";  // of the configuration's
 
 struct CommandLine {
   Target target;
+  std::string config;
   std::string runtimeDir;
   Output output;
   UpstreamToAdd upstream;
@@ -30,6 +32,9 @@ void describeTarget(CLI::App& app, CommandLine& line) {
       app.add_option("--url", line.target.url, "of the admin API: http://HOST:PORT or https://HOST:PORT");
   app.add_option("--runtime-dir", line.runtimeDir, "of the gateway: its admin.port tells where")
       ->type_name("DIR")
+      ->excludes(url);
+  app.add_option("--config", line.config, "of the gateway: tells where its admin API is, and its token")
+      ->type_name("FILE")
       ->excludes(url);
   app.add_option("--token-file", line.target.tokenFile, "holds management_server's token")->type_name("FILE");
   app.add_option("--ca-file", line.target.caFile, "certificates to trust with https")->type_name("FILE");
@@ -80,22 +85,35 @@ void describeCommands(CLI::App& app, CommandLine& line) {
   app.require_subcommand(1);
 }
 
-// Without --url and --runtime-dir: the default directory's gateway, else the default port.
-Result<std::string> findUrl(const CommandLine& line) {
-  if (!line.target.url.empty()) return line.target.url;
-  if (!line.runtimeDir.empty()) return urlOfRuntimeDir(line.runtimeDir);
-  auto url = urlOfRuntimeDir(defaultRuntimeDir());
-  return url ? url : Result<std::string>(std::string(kUsualUrl));
+// Without --url, --config and --runtime-dir: the default directory's gateway, else the default port. What the
+// command line says of token and certificates counts more than a configuration.
+Result<Target> findTarget(const CommandLine& line) {
+  Target target = line.target;
+  const std::string dir = line.runtimeDir.empty() ? defaultRuntimeDir() : line.runtimeDir;
+  if (!line.config.empty()) {
+    auto described = targetOfConfig(line.config, dir);
+    if (!described) return described.error();
+    target.url = described->url;
+    target.insecure = target.insecure || (described->insecure && target.caFile.empty());
+    if (target.tokenFile.empty()) {
+      target.token = described->token;
+      target.tokenFile = described->tokenFile;
+    }
+  } else if (target.url.empty()) {
+    auto url = urlOfRuntimeDir(dir);
+    if (!url && !line.runtimeDir.empty()) return url.error();
+    target.url = url ? *url : kUsualUrl;
+  }
+  return target;
 }
 
 int run(CommandLine& line) {
-  auto url = findUrl(line);
-  if (!url) {
-    std::fprintf(stderr, "paradoxctl: %s\n", url.error().text.c_str());
+  auto target = findTarget(line);
+  if (!target) {
+    std::fprintf(stderr, "paradoxctl: %s\n", target.error().text.c_str());
     return kUnreachable;
   }
-  line.target.url = *url;
-  auto gateway = GatewayClient::open(line.target);
+  auto gateway = GatewayClient::open(*target);
   if (!gateway) {
     std::fprintf(stderr, "paradoxctl: %s\n", gateway.error().text.c_str());
     return kUsage;

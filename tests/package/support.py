@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
@@ -107,7 +108,8 @@ class Started:
 class Gateway:
     """The gateway of an installation (its bin directory), in the foreground, on ports that the kernel chose."""
 
-    def __init__(self, bin_dir, config, environment=None):
+    def __init__(self, bin_dir, config, environment=None, tls=False):
+        self.scheme = 'https' if tls else 'http'
         self.bin = pathlib.Path(bin_dir)
         self.folder = scratch()
         self.runtime = self.folder / 'runtime'
@@ -116,7 +118,6 @@ class Gateway:
         self.daemon = Started(self.bin / 'paradoxd', '--config', file, '--runtime-dir', self.runtime, env=environment)
         atexit.register(self.kill_workers)
         until('ready', lambda: self.is_ready())
-        self.clients = self.get('/admin/status')['listeners'][0]['port']
 
     def is_ready(self):
         try:
@@ -126,17 +127,19 @@ class Gateway:
 
     @property
     def url(self):
-        return f'http://localhost:{int((self.runtime / "admin.port").read_text())}'
+        return f'{self.scheme}://localhost:{int((self.runtime / "admin.port").read_text())}'
 
     def get(self, path):
         try:
-            with urllib.request.urlopen(self.url + path, timeout=DEADLINE) as answer:
+            trusting = ssl._create_unverified_context()
+            with urllib.request.urlopen(self.url + path, timeout=DEADLINE, context=trusting) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             return json.load(error)
 
     def connect(self):
-        return socket.create_connection(('127.0.0.1', self.clients), timeout=DEADLINE)
+        port = self.get('/admin/status')['listeners'][0]['port']
+        return socket.create_connection(('127.0.0.1', port), timeout=DEADLINE)
 
     def processes(self):
         return processes_with(str(self.runtime))
