@@ -198,7 +198,10 @@ void Core::takeListed(const StreamPtr& stream) {
 void Core::endSession(const std::string& client, const std::string& reason) {
   auto found = sessions_.find(client);
   if (found == sessions_.end()) return;
-  Task task{.kind = Task::Kind::kClosed, .client = client, .text = reason};
+  Task task;  // member by member: GCC 12 at -O3 warns of the designated form
+  task.kind = Task::Kind::kClosed;
+  task.client = client;
+  task.text = reason;
   sessions_.erase(found);
   marksDue_.erase(task.client);
   addTask(std::move(task));
