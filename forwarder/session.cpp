@@ -43,6 +43,8 @@ void Session::setFlag(uint32_t flag) {
 }
 
 void Session::setUpstream(uint32_t upstream, uint32_t generation) {
+  // What the last one's replies acknowledge counts only while it is the session's.
+  if (resumes()) collectMail();
   slot().upstreamGeneration.store(generation, kRelaxed);
   slot().upstream.store(upstream, kRelaxed);
 }

@@ -127,13 +127,17 @@ void UpstreamLinks::drain(uint32_t upstream) {
 // The upstream is down or gone: its stream is of no use any more.
 void UpstreamLinks::drop(uint32_t upstream) {
   Link& link = links_[upstream];
-  if (link.stream != 0) port_->cancel(link.stream);
-  link.stream = 0;
+  const StreamId stream = std::exchange(link.stream, 0);
+  if (stream != 0) port_->cancel(stream);
   link.queuedBytes = 0;
   clearWaiting(link);
   link.ended.clear();
+  const bool resumes = link.state == State::kOpen && (link.capabilities & kResume) != 0;
   enter(upstream, State::kNone);
-  moveSessions(upstream);
+  if (resumes)
+    link.movesAfter = stream;
+  else
+    moveSessions(upstream);
 }
 
 void UpstreamLinks::backOff(uint32_t upstream, Millis delay) {
@@ -380,7 +384,10 @@ void UpstreamLinks::collect() {
       case StreamEvent::Type::kEnded: {
         byStream_.erase(found);
         std::vector<SlotRef> takenBack = takeBack(event.stream);
-        if (current) onEnded(upstream, event);
+        if (current)
+          onEnded(upstream, event);
+        else if (links_[upstream].movesAfter == event.stream)
+          onDropped(upstream);
         // Those that had moved while their payload was in flight go on only now.
         for (const SlotRef& ref : takenBack)
           if (Session* session = sessions_->find(ref)) pump(*session);
@@ -388,6 +395,12 @@ void UpstreamLinks::collect() {
       }
     }
   }
+}
+
+// The upstream may have come back meanwhile: then its sessions go on with it.
+void UpstreamLinks::onDropped(uint32_t upstream) {
+  links_[upstream].movesAfter = 0;
+  if (links_[upstream].state == State::kNone) moveSessions(upstream);
 }
 
 void UpstreamLinks::onMarked(uint32_t upstream, const StreamEvent& event) {

@@ -52,6 +52,7 @@ class UpstreamLinks {
     uint32_t generation = 0;
     uint32_t failures = 0;  // in a row
     StreamId stream = 0;
+    StreamId movesAfter = 0;  // a cancelled stream: its sessions move when it has ended, after its last reply
     uint64_t queuedBytes = 0;
     Millis since = 0;  // in this state
     Millis retryAt = 0;
@@ -74,6 +75,7 @@ class UpstreamLinks {
   void onWritten(uint32_t upstream, const StreamEvent& event);
   void onEnded(uint32_t upstream, const StreamEvent& event);
   std::vector<SlotRef> takeBack(StreamId stream);
+  void onDropped(uint32_t upstream);
   void onMarked(uint32_t upstream, const StreamEvent& event);
   void attach(Session& session, uint32_t upstream);
   void announceEnd(Session& session);

@@ -35,6 +35,11 @@ void PrintTo(const Language& language, std::ostream* out) {
   *out << language.name;
 }
 
+std::vector<std::string> pythonEcho() {
+  ::setenv("PPX_PYTHON_STUBS", PPX_PYTHON_STUBS, 1);
+  return {"/usr/bin/python3", std::string(PPX_SOURCE_DIR) + "/examples/python/resume_echo.py"};
+}
+
 class Resume : public ::testing::TestWithParam<Language> {
  protected:
   static std::unique_ptr<DuplexSwarm> swarm(const Gateway& gateway, size_t count, uint64_t seed) {
@@ -121,7 +126,27 @@ TEST_P(Resume, AnUpstreamThatIsStoppedAndGoesOnCostsNobodyAByte) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Libraries, Resume, ::testing::Values(Language{"Cpp", cppEcho}),
+// Each reply of an echo acknowledges the bytes that it answers: its successor is sent just those without an answer.
+TEST_P(Resume, AnUpstreamThatIsKilledCostsNobodyAByteOfItsAnswers) {
+  Gateway gateway({.upstreams = {port}});
+  gateway.waitForUpstream(port);
+  std::vector<std::unique_ptr<WorkerProcess>> workers;
+  auto clients = swarm(gateway, 40, 21);
+  pid_t oldest = worker.pid();
+  for (int i = 0; i < 4 && !HasFailure(); ++i) {
+    workers.push_back(std::make_unique<WorkerProcess>(GetParam().command()));
+    gateway.addUpstream(portOf(*workers.back()));
+    gateway.waitForUpstream(portOf(*workers.back()));
+    clients->runFor(100 * kMillisecond);
+    ::kill(oldest, SIGKILL);
+    oldest = workers.back()->pid();
+    clients->runFor(200 * kMillisecond);
+    expectIntact(*clients);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Libraries, Resume,
+                         ::testing::Values(Language{"Cpp", cppEcho}, Language{"Python", pythonEcho}),
                          [](const auto& language) { return language.param.name; });
 
 // --- a crash at each step of a numbered reply ---
