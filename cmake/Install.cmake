@@ -32,8 +32,9 @@ install(FILES ${PROJECT_SOURCE_DIR}/README.md ${PROJECT_SOURCE_DIR}/packaging/co
     ${PROJECT_BINARY_DIR}/deb/changelog.gz
   DESTINATION ${ppx_share})
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/docs DESTINATION ${ppx_share} FILES_MATCHING PATTERN "*.md")
-# For people who write upstreams: the contract, and workers in languages that need no build.
-install(DIRECTORY ${PROJECT_SOURCE_DIR}/proto DESTINATION ${ppx_share} FILES_MATCHING PATTERN "*.proto")
+# For people who write upstreams: the contract, the libraries for it, and workers in languages that need no build.
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/proto ${PROJECT_SOURCE_DIR}/upstream DESTINATION ${ppx_share}
+  FILES_MATCHING PATTERN "*.proto" PATTERN "*.py" PATTERN "*.h" PATTERN "*.cpp" PATTERN __pycache__ EXCLUDE)
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/examples/config ${PROJECT_SOURCE_DIR}/examples/python
     ${PROJECT_SOURCE_DIR}/examples/node
   DESTINATION ${ppx_share}/examples USE_SOURCE_PERMISSIONS

@@ -64,6 +64,19 @@ class Install(unittest.TestCase):
         self.assertEqual(gateway.processes(), [])
         self.assertEqual(chat.stop(), 0)
 
+    def test_python_workers_run_without_a_right_to_write_beside_them(self):
+        for path in [self.share, *self.share.rglob('*')]:
+            if path.is_dir():
+                path.chmod(0o555)
+        home = support.scratch()
+        for name in ('echo.py', 'chat.py', 'resume_echo.py'):
+            worker = Started('/usr/bin/python3', self.share / 'examples/python' / name, '--port', '0',
+                             env={'PATH': '/usr/bin:/bin', 'HOME': str(home)})
+            worker.wait_for(r'listening on \S+:\d+')
+            self.assertEqual(worker.stop(), 0, name)
+        made, = (home / '.cache/paradoxplex').iterdir()
+        self.assertEqual(sorted(p.name for p in made.iterdir()), ['upstream_pb2.py', 'upstream_pb2_grpc.py'])
+
     def test_units_name_the_places_of_their_prefix(self):
         root = install('/opt/ppx')
         units = list((root / 'opt/ppx/lib/systemd/system').iterdir())

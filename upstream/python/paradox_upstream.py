@@ -13,11 +13,12 @@ served by the plain contract: then a client's first bytes are its opening, nobod
 
 Uses Debian's python3-grpcio and python3-protobuf; the stubs are made from proto/upstream.proto at the first start, by
 protoc and the plugin of protobuf-compiler-grpc, into $PPX_PYTHON_STUBS (default: build/python-stubs in the source tree,
-~/.cache/paradoxplex/python-stubs for an installed copy).
+~/.cache/paradoxplex for an installed copy).
 """
 import argparse
 import collections
 import datetime
+import hashlib
 import os
 import pathlib
 import signal
@@ -32,8 +33,10 @@ from concurrent import futures
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROTO = ROOT / 'proto' / 'upstream.proto'
 CACHE = pathlib.Path(os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache') / 'paradoxplex'
-BUILD = ROOT / 'build' if (ROOT / 'CMakeLists.txt').exists() else CACHE
-STUBS = pathlib.Path(os.environ.get('PPX_PYTHON_STUBS', BUILD / 'python-stubs'))
+# A package's files are older than the stubs of the version before it, so those go by the contract's text.
+INSTALLED = CACHE / hashlib.sha256(PROTO.read_bytes()).hexdigest()[:16]
+MADE = ROOT / 'build' / 'python-stubs' if (ROOT / 'CMakeLists.txt').exists() else INSTALLED
+STUBS = pathlib.Path(os.environ.get('PPX_PYTHON_STUBS', MADE))
 FILES = ('upstream_pb2.py', 'upstream_pb2_grpc.py')
 
 
