@@ -1,24 +1,31 @@
 #include "examples/bridge/bridge.h"
 
-#include <algorithm>
 #include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/post.hpp>
 #include <utility>
+#include <vector>
 
 #include "examples/common/log.h"
-#include "examples/common/time_text.h"
 
 namespace ppx::examples {
 namespace {
 
+using paradox::upstream::CloseMode;
 using std::chrono::milliseconds;
 
 constexpr milliseconds kSweepEvery{250};
-// What an ended stream carried is with the gateway by then.
-constexpr milliseconds kSettle{100};
+
+paradox::upstream::Options libraryOptions(const BridgeOptions& options) {
+  paradox::upstream::Options library;
+  library.inputBytes = options.clientBuffer;
+  library.plainIdleTimeout = options.idleTimeout;
+  return library;
+}
 
 }  // namespace
 
-Bridge::Bridge(BridgeOptions options) : options_(std::move(options)), sweepTimer_(io_), settleTimer_(io_) {}
+Bridge::Bridge(BridgeOptions options)
+    : options_(std::move(options)), sweepTimer_(io_), upstream_(*this, libraryOptions(options_)) {}
 
 void Bridge::run() {
   const auto guard = boost::asio::make_work_guard(io_);
@@ -30,192 +37,133 @@ void Bridge::stop() {
   io_.stop();
 }
 
-void Bridge::onOpened(const StreamPtr& stream) {
-  streams_.push_back(stream);
-  resumeReplies();
+// --- the library's thread ---
+
+void Bridge::onOpened(const std::string& client, const paradox::upstream::Opened& opened) {
+  boost::asio::post(io_, [this, client, continued = opened.continued] { open(client, continued); });
 }
 
-void Bridge::onPayload(const StreamPtr& stream, const std::string& id, std::string payload) {
-  Client* client = findOrOpen(id);
-  if (client != nullptr && !client->connection->hasEnded()) {
-    client->input = stream;
-    client->connection->write(std::move(payload));
-    count(*client);
-    if (silenced_.erase(id) > 0) {
-      client->connection->resumeReplies();
-    }
-  }
-  if (mustPause(id)) {
-    paused_.push_back({stream, id});
-  } else {
-    stream->resumeReading();
-  }
+// Dealt with once the server has taken them.
+bool Bridge::onBytes(const std::string& client, std::string_view bytes, uint64_t) {
+  boost::asio::post(io_,
+                    [this, client, text = std::string(bytes)]() mutable { take(client, std::move(text)); });
+  return false;
 }
 
-Bridge::Client* Bridge::findOrOpen(const std::string& id) {
-  const auto found = clients_.find(id);
-  if (found != clients_.end()) {
-    return &found->second;
+void Bridge::onEnd(const std::string& client) {
+  boost::asio::post(io_, [this, client] {
+    if (ServerConnection* connection = find(client)) connection->endInput();
+  });
+}
+
+void Bridge::onClosed(const std::string& client, const std::string& reason) {
+  boost::asio::post(io_, [this, client, reason] {
+    const auto found = clients_.find(client);
+    if (found == clients_.end()) return;
+    const auto connection = found->second;
+    clients_.erase(found);
+    silenced_.erase(client);
+    connection->end("the client is gone: " + reason);
+  });
+}
+
+void Bridge::onRoom() {
+  boost::asio::post(io_, [this] { resumeReplies(); });
+}
+
+// --- the bridge's thread ---
+
+void Bridge::open(const std::string& client, bool continued) {
+  if (continued) {
+    log("client {}: its conversation began with another bridge", client);
+    upstream_.close(client, CloseMode::kNow);
+    return;
   }
   if (!makeRoom()) {
-    return nullptr;
+    upstream_.close(client, CloseMode::kNow);
+    return;
   }
-  Client& client = clients_[id];
-  client.connection = std::make_shared<ServerConnection>(io_, *this, id);
-  client.connection->connect(options_.server);
-  return &client;
+  auto connection = std::make_shared<ServerConnection>(io_, *this, client);
+  clients_[client] = connection;
+  connection->connect(options_.server);
 }
 
-// A name in ended_ may be out of date: forgotten since, and perhaps come again.
-bool Bridge::isEnded(const std::string& id) const {
-  const auto found = clients_.find(id);
-  return found != clients_.end() && found->second.connection->hasEnded();
+void Bridge::take(const std::string& client, std::string bytes) {
+  const std::size_t count = bytes.size();
+  ServerConnection* connection = find(client);
+  if (connection != nullptr && !connection->hasEnded())
+    connection->write(std::move(bytes));
+  else
+    upstream_.handled(client, count);
 }
 
+ServerConnection* Bridge::find(const std::string& client) const {
+  const auto found = clients_.find(client);
+  return found == clients_.end() ? nullptr : found->second.get();
+}
+
+// A name in ended_ may be out of date: forgotten since.
 bool Bridge::makeRoom() {
   while (clients_.size() >= options_.maxClients && !ended_.empty()) {
-    if (isEnded(ended_.front())) {
-      clients_.erase(ended_.front());
-    }
+    const ServerConnection* oldest = find(ended_.front());
+    if (oldest != nullptr && oldest->hasEnded()) clients_.erase(ended_.front());
     ended_.pop_front();
   }
-  if (clients_.size() < options_.maxClients) {
-    return true;
-  }
+  if (clients_.size() < options_.maxClients) return true;
   const auto now = Clock::now();
   if (now - lastFullLog_ > std::chrono::seconds(1)) {
     lastFullLog_ = now;
-    log("no more than {} clients: bytes of others are dropped", options_.maxClients);
+    log("no more than {} clients: others are turned away", options_.maxClients);
   }
   return false;
 }
 
-void Bridge::onInputEnd(const StreamPtr& stream) {
-  std::erase(streams_, stream);
-  stream->life = BridgeStream::Life::kEnding;
-  stream->finish();
-}
-
-void Bridge::onGone(const StreamPtr& stream) {
-  std::erase(streams_, stream);
-  std::erase_if(paused_, [&](const Paused& paused) { return paused.stream == stream; });
-  stream->life = BridgeStream::Life::kGone;
-  stream->goneAt = Clock::now();
-  resumeReplies();
-  settleTimer_.expires_after(kSettle);
-  settleTimer_.async_wait([this](const boost::system::error_code& error) {
-    if (!error) {
-      resumeReplies();
-    }
-  });
-}
-
-void Bridge::count(Client& client) {
-  waitingBytes_ += client.connection->waitingBytes() - client.counted;
-  client.counted = client.connection->waitingBytes();
-}
-
-bool Bridge::mustPause(const std::string& id) {
-  const auto found = clients_.find(id);
-  return waitingBytes_ >= options_.totalBuffer ||
-         (found != clients_.end() && found->second.counted >= options_.clientBuffer);
-}
-
-void Bridge::onProgress(ServerConnection& connection) {
-  const auto found = clients_.find(connection.client());
-  if (found == clients_.end()) {
-    return;
-  }
-  count(found->second);
-  if (connection.hasEnded()) {
-    found->second.input.reset();
-    found->second.reply.reset();
-    silenced_.erase(connection.client());
-    ended_.push_back(connection.client());
-  }
-  resumeStreams();
-}
-
-void Bridge::resumeStreams() {
-  std::erase_if(paused_, [this](const Paused& paused) {
-    if (mustPause(paused.client)) {
-      return false;
-    }
-    paused.stream->resumeReading();
-    return true;
-  });
-}
-
-Bridge::StreamPtr Bridge::streamFor(Client& client) {
-  using Life = BridgeStream::Life;
-  const bool hasOwn = client.input != nullptr && client.input->life == Life::kOpen;
-  if (!hasOwn && streams_.empty()) {
-    return nullptr;
-  }
-  if (client.reply != nullptr && client.reply->life != Life::kOpen) {
-    // The gateway moves a client only after its old stream has ended, so a payload by a new one is proof
-    // enough.
-    const bool isGone = client.reply->life == Life::kGone;
-    const bool isSettled = isGone && (hasOwn || Clock::now() - client.reply->goneAt >= kSettle);
-    if (!isSettled) {
-      return nullptr;
-    }
-  }
-  return hasOwn ? client.input : streams_[turn_++ % streams_.size()];
-}
-
 bool Bridge::mayReply(ServerConnection& connection) {
-  Client& client = clients_.at(connection.client());
-  StreamPtr stream = streamFor(client);
-  if (stream == nullptr || stream->isCongested()) {
-    silenced_.insert(connection.client());
-    return false;
-  }
-  client.reply = std::move(stream);
-  return true;
+  if (!upstream_.isFull(connection.client())) return true;
+  silenced_.insert(connection.client());
+  return false;
 }
 
 void Bridge::onReply(ServerConnection& connection, std::string_view bytes) {
-  OutputMessage reply;
-  reply.set_time(std::string(timeText()));
-  reply.set_client_uuid(connection.client());
-  reply.set_payload(bytes.data(), bytes.size());
-  if (!clients_.at(connection.client()).reply->send(std::move(reply), bytes.size())) {
-    log("client {}: {} bytes of the server lost with a broken stream", connection.client(), bytes.size());
-  }
+  if (!upstream_.send(connection.client(), bytes))
+    log("client {}: {} bytes of the server have nobody to go to", connection.client(), bytes.size());
 }
 
 void Bridge::resumeReplies() {
-  for (const std::string& id : std::exchange(silenced_, {})) {
-    const auto found = clients_.find(id);
-    if (found != clients_.end()) {
-      found->second.connection->resumeReplies();
-    }
-  }
+  for (const std::string& client : std::exchange(silenced_, {}))
+    if (ServerConnection* connection = find(client)) connection->resumeReplies();
+}
+
+void Bridge::onTaken(ServerConnection& connection, std::size_t bytes) {
+  upstream_.handled(connection.client(), bytes);
+}
+
+// The plain contract cannot close a client: then the server may still be sent what comes.
+void Bridge::onServerEnd(ServerConnection& connection) {
+  upstream_.close(connection.client(), CloseMode::kFlush);
+}
+
+void Bridge::onEnded(ServerConnection& connection) {
+  if (find(connection.client()) != &connection) return;  // it was the client that left
+  silenced_.erase(connection.client());
+  ended_.push_back(connection.client());
+  if (!connection.serverHasEnded()) upstream_.close(connection.client(), CloseMode::kNow);
 }
 
 void Bridge::sweep() {
   const auto now = Clock::now();
   std::vector<std::shared_ptr<ServerConnection>> connections;
   connections.reserve(clients_.size());
-  for (const auto& [id, client] : clients_) {
-    connections.push_back(client.connection);
-  }
-  for (const auto& connection : connections) {
-    connection->checkDeadlines(now, options_.connection);
-    if (now - connection->lastActive() > options_.idleTimeout) {
-      connection->end("silent for too long");
-      clients_.erase(connection->client());
-    }
-  }
-  while (!ended_.empty() && !isEnded(ended_.front())) {
+  for (const auto& [id, connection] : clients_) connections.push_back(connection);
+  for (const auto& connection : connections) connection->checkDeadlines(now, options_.connection);
+  while (!ended_.empty()) {
+    const ServerConnection* oldest = find(ended_.front());
+    if (oldest != nullptr && oldest->hasEnded()) break;
     ended_.pop_front();
   }
   sweepTimer_.expires_after(kSweepEvery);
   sweepTimer_.async_wait([this](const boost::system::error_code& error) {
-    if (!error) {
-      sweep();
-    }
+    if (!error) sweep();
   });
 }
 

@@ -1,19 +1,15 @@
 // The bridge: each client of the gateway has one TCP connection to an existing server.
 //
-// What the plain contract leaves open, and what is done about it:
-// - A client's coming is its first byte; its going is never told. It is forgotten after idleTimeout without a
-// byte.
-// - The bridge can't close a client. When its connection has ended, what the client sends is dropped until it
-// is
-//   forgotten: a second connection would start in the middle of a conversation.
-// - All clients of a forwarder share one stream. Up to clientBuffer bytes wait for a server that is slow to
-// one
-//   client; beyond that the stream is paused for all, since a hole in a byte stream is worse, and after
-//   stallTimeout without a byte taken that connection ends.
-// - A server's bytes go over the stream that the client's last payload came by. When that ends, they wait
-// until it
-//   is gone and what it carried had time to arrive, then take another.
-// Everything but io() runs in the thread of the io_context.
+// - With the contract's extensions the two live and die together: a client's opening connects to the server (so the
+//   server may speak first), its end of input becomes a FIN, its going closes the connection; the server's end closes
+//   the client when all has been flushed, a reset resets it. A client whose conversation another bridge began is
+//   closed: nobody can go on with that.
+// - A server that is slow to one client slows down that client: its bytes stay in the gateway until the server has
+//   taken them. After stallTimeout without a byte taken the connection ends.
+// - With the plain contract a client's coming is its first byte, and its going is idleTimeout without one. When its
+//   server has closed, what it still sends is dropped: a second connection would start in the middle of a
+//   conversation.
+// Everything but io() and the handler's calls runs in the thread of the io_context.
 #pragma once
 
 #include <boost/asio/io_context.hpp>
@@ -26,10 +22,9 @@
 #include <string_view>
 #include <unordered_map>
 #include <unordered_set>
-#include <vector>
 
-#include "examples/bridge/bridge_stream.h"
 #include "examples/bridge/server_connection.h"
+#include "upstream/cpp/upstream.h"
 
 namespace ppx::examples {
 
@@ -37,65 +32,51 @@ struct BridgeOptions {
   ServerTarget server;
   ConnectionLimits connection;
   std::chrono::milliseconds idleTimeout{3'600'000};
-  std::size_t clientBuffer = 1 << 20;
-  std::size_t totalBuffer = 256 << 20;
+  std::size_t clientBuffer =
+      1 << 20;  // plain contract: waits for the server, of all clients of one forwarder
   std::size_t maxClients = 10'000;
 };
 
-class Bridge final : public ConnectionOwner {
+class Bridge final : public ConnectionOwner, public paradox::upstream::Handler {
  public:
   explicit Bridge(BridgeOptions options);
 
   boost::asio::io_context& io() { return io_; }
+  grpc::Service& service() { return upstream_.service(); }
   void run();   // until stop(), in a thread of its own
   void stop();  // any thread
 
-  using StreamPtr = std::shared_ptr<BridgeStream>;
-  void onOpened(const StreamPtr& stream);
-  void onPayload(const StreamPtr& stream, const std::string& client, std::string payload);
-  void onInputEnd(const StreamPtr& stream);
-  void onGone(const StreamPtr& stream);
-  void resumeReplies();
+  // The library's thread: they only hand over.
+  void onOpened(const std::string& client, const paradox::upstream::Opened& opened) override;
+  bool onBytes(const std::string& client, std::string_view bytes, uint64_t offset) override;
+  void onEnd(const std::string& client) override;
+  void onClosed(const std::string& client, const std::string& reason) override;
+  void onRoom() override;
 
   bool mayReply(ServerConnection& connection) override;
   void onReply(ServerConnection& connection, std::string_view bytes) override;
-  void onProgress(ServerConnection& connection) override;
+  void onTaken(ServerConnection& connection, std::size_t bytes) override;
+  void onServerEnd(ServerConnection& connection) override;
+  void onEnded(ServerConnection& connection) override;
 
  private:
   using Clock = ServerConnection::Clock;
 
-  struct Client {
-    std::shared_ptr<ServerConnection> connection;
-    StreamPtr input;          // its last payload came by this one
-    StreamPtr reply;          // its last reply went by this one
-    std::size_t counted = 0;  // of waitingBytes_
-  };
-  struct Paused {
-    StreamPtr stream;
-    std::string client;
-  };
-
-  Client* findOrOpen(const std::string& client);
-  bool isEnded(const std::string& client) const;
+  void open(const std::string& client, bool continued);
+  void take(const std::string& client, std::string bytes);
+  ServerConnection* find(const std::string& client) const;
   bool makeRoom();
-  bool mustPause(const std::string& client);
-  void resumeStreams();
-  StreamPtr streamFor(Client& client);
-  void count(Client& client);
+  void resumeReplies();
   void sweep();
 
   BridgeOptions options_;
   boost::asio::io_context io_{1};
   boost::asio::steady_timer sweepTimer_;
-  boost::asio::steady_timer settleTimer_;
-  std::unordered_map<std::string, Client> clients_;  // by UUID
-  std::deque<std::string> ended_;                    // clients whose connection has ended, oldest first
-  std::vector<StreamPtr> streams_;                   // open ones
-  std::vector<Paused> paused_;                // streams whose next payload must wait for a client's room
-  std::unordered_set<std::string> silenced_;  // clients whose server must wait for a stream's room
-  std::size_t waitingBytes_ = 0;              // for the server, of all clients
-  std::size_t turn_ = 0;                      // spreads clients without a stream over the open ones
+  std::unordered_map<std::string, std::shared_ptr<ServerConnection>> clients_;  // by UUID
+  std::deque<std::string> ended_;             // clients whose connection has ended, oldest first
+  std::unordered_set<std::string> silenced_;  // clients whose server must wait for room
   Clock::time_point lastFullLog_;
+  paradox::upstream::Upstream upstream_;  // last: its thread calls the rest
 };
 
 }  // namespace ppx::examples

@@ -1,7 +1,6 @@
 // paradox-example-bridge: the gateway in front of a TCP server that nobody has touched yet.
 #include <sys/resource.h>
 
-#include <boost/asio/post.hpp>
 #include <chrono>
 #include <cstdio>
 #include <memory>
@@ -17,27 +16,14 @@ namespace {
 
 constexpr const char* kPurpose =
     "An upstream that gives each client of the gateway one TCP connection to an existing server.\n"
-    "The plain contract tells neither when a client leaves nor lets an upstream close one: a client's "
-    "connection\n"
-    "ends after --idle-timeout, and when the server ends it, what the client still sends is dropped.\n"
-    "A server that is slow to one client costs nobody else anything before --client-buffer bytes wait for "
-    "it; then\n"
-    "the clients of the same forwarder wait too, for at most --stall-timeout.";
-
-class BridgeService final : public UpstreamService::WithCallbackMethod_bidirectionalStreaming<Probes> {
- public:
-  explicit BridgeService(Bridge& bridge) : bridge_(bridge) {}
-
-  grpc::ServerBidiReactor<InputMessage, OutputMessage>* bidirectionalStreaming(
-      grpc::CallbackServerContext*) override {
-    auto stream = std::make_shared<BridgeStream>(bridge_);
-    boost::asio::post(bridge_.io(), [this, stream] { bridge_.onOpened(stream); });
-    return stream->launch();
-  }
-
- private:
-  Bridge& bridge_;
-};
+    "The two live and die together, and a server that is slow to one client costs nobody else anything. A "
+    "gateway\n"
+    "with the plain contract tells neither when a client leaves nor lets an upstream close one: then a "
+    "client's\n"
+    "connection ends after --idle-timeout, what a client sends after its server has closed is dropped, and "
+    "at\n"
+    "--client-buffer bytes that wait for servers all clients of a forwarder wait, for at most "
+    "--stall-timeout.";
 
 bool parseTarget(const std::string& text, ServerTarget& target) {
   const std::size_t colon = text.rfind(':');
@@ -77,12 +63,12 @@ int main(int argc, char** argv) {
   const WorkerOptions options = parseOptions(
       argc, argv, kPurpose,
       {{"server", &server, "HOST:PORT of the existing server", true},
-       {"idle-timeout", &idle,
-        "seconds without a byte in either direction after which a client is forgotten"},
+       {"idle-timeout", &idle, "plain contract: seconds without a byte after which a client is forgotten"},
        {"stall-timeout", &stall, "seconds that bytes may wait for the server without one being taken"},
        {"half-close-timeout", &halfClose, "seconds without a byte after the server has ended its side"},
-       {"client-buffer", &clientBuffer, "bytes that may wait for the server, for each client"},
-       {"max-clients", &maxClients, "bytes of more than these are dropped"}});
+       {"client-buffer", &clientBuffer,
+        "plain contract: bytes that may wait for servers, for each forwarder"},
+       {"max-clients", &maxClients, "more than these are turned away"}});
   setQuiet(options.quiet);
   BridgeOptions bridgeOptions;
   if (!parseTarget(server, bridgeOptions.server)) {
@@ -97,9 +83,8 @@ int main(int argc, char** argv) {
 
   raiseFileLimit();
   Bridge bridge(bridgeOptions);
-  BridgeService service(bridge);
   std::thread worker([&bridge] { bridge.run(); });
-  const int code = serve(options, service);
+  const int code = serve(options, bridge.service());
   bridge.stop();
   worker.join();
   return code;

@@ -81,8 +81,22 @@ void ServerConnection::write(std::string bytes) {
   writeMore();
 }
 
+void ServerConnection::endInput() {
+  inputEnded_ = true;
+  lastActive_ = Clock::now();
+  writeMore();
+}
+
 void ServerConnection::writeMore() {
-  if (writing_ || queue_.empty() || (state_ != State::kOpen && state_ != State::kServerClosed)) {
+  if (writing_ || (state_ != State::kOpen && state_ != State::kServerClosed)) {
+    return;
+  }
+  if (queue_.empty()) {
+    if (inputEnded_ && !finSent_) {
+      finSent_ = true;
+      error_code ignored;
+      socket_.shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
+    }
     return;
   }
   std::vector<asio::const_buffer> pieces;
@@ -113,7 +127,7 @@ void ServerConnection::onWritten(std::size_t bytes) {
     frontWritten_ -= queue_.front().size();
     queue_.pop_front();
   }
-  owner_.onProgress(*this);
+  owner_.onTaken(*this, bytes);
 }
 
 void ServerConnection::waitForReply() {
@@ -146,6 +160,8 @@ void ServerConnection::readReply() {
   } else if (error == asio::error::eof) {
     log("client {}: the server has said its last", client_);
     state_ = State::kServerClosed;
+    serverEnded_ = true;
+    owner_.onServerEnd(*this);
     return;
   } else if (error && error != asio::error::would_block) {
     end("the server broke off: " + error.message());
@@ -165,8 +181,8 @@ void ServerConnection::end(std::string_view reason) {
   resolver_.cancel();
   // A write in flight has its bytes in the queue's strings, but a closed socket reads them no more.
   queue_.clear();
-  waitingBytes_ = 0;
-  owner_.onProgress(*this);
+  owner_.onTaken(*this, std::exchange(waitingBytes_, 0));
+  owner_.onEnded(*this);
 }
 
 void ServerConnection::checkDeadlines(Clock::time_point now, const ConnectionLimits& limits) {

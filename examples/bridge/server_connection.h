@@ -26,8 +26,11 @@ class ConnectionOwner {
   // False: there is nowhere to put a reply; resumeReplies() will be called.
   virtual bool mayReply(ServerConnection& connection) = 0;
   virtual void onReply(ServerConnection& connection, std::string_view bytes) = 0;
-  // Fewer bytes wait than before, or it has ended.
-  virtual void onProgress(ServerConnection& connection) = 0;
+  // The server has taken so many bytes more; at its end, those that it will not take are counted too.
+  virtual void onTaken(ServerConnection& connection, std::size_t bytes) = 0;
+  // The server has said its last.
+  virtual void onServerEnd(ServerConnection& connection) = 0;
+  virtual void onEnded(ServerConnection& connection) = 0;
 };
 
 struct ServerTarget {
@@ -49,6 +52,7 @@ class ServerConnection : public std::enable_shared_from_this<ServerConnection> {
 
   void connect(const ServerTarget& target);
   void write(std::string bytes);
+  void endInput();  // a FIN to the server after what was written
   void resumeReplies();
   // Closes at once; the reason goes to the log.
   void end(std::string_view reason);
@@ -57,6 +61,7 @@ class ServerConnection : public std::enable_shared_from_this<ServerConnection> {
 
   const std::string& client() const { return client_; }
   bool hasEnded() const { return state_ == State::kEnded; }
+  bool serverHasEnded() const { return serverEnded_; }  // orderly
   std::size_t waitingBytes() const { return waitingBytes_; }
   Clock::time_point lastActive() const { return lastActive_; }  // a byte in either direction
 
@@ -78,6 +83,9 @@ class ServerConnection : public std::enable_shared_from_this<ServerConnection> {
   std::size_t frontWritten_ = 0;  // of queue_.front()
   std::size_t waitingBytes_ = 0;
   bool writing_ = false;
+  bool inputEnded_ = false;
+  bool finSent_ = false;
+  bool serverEnded_ = false;
   bool waiting_ = false;  // for something to read
   Clock::time_point lastActive_;
   Clock::time_point lastTaken_;  // the server took bytes, or had none to take

@@ -1,15 +1,13 @@
 // paradox-example-chat: one room for all clients of a gateway.
 #include <chrono>
-#include <memory>
-#include <mutex>
+#include <string>
+#include <vector>
 
 #include "examples/chat/room.h"
 #include "examples/common/log.h"
 #include "examples/common/options.h"
-#include "examples/common/probes.h"
-#include "examples/common/stream_pump.h"
-#include "examples/common/time_text.h"
 #include "examples/common/worker_server.h"
+#include "upstream/cpp/upstream.h"
 
 namespace ppx::examples {
 namespace {
@@ -20,52 +18,52 @@ constexpr const char* kPurpose =
     "them.\n"
     "Names live in one worker: with several of them, /who and /msg know only the members of the same "
     "worker.\n"
-    "No upstream is told when a client leaves: a silent member is dropped after --idle-timeout.";
+    "A gateway with the plain contract does not tell when a client leaves: then a silent member is dropped "
+    "after --idle-timeout.";
 
-// All streams share one room: a gateway opens one for each of its forwarders.
-struct SharedRoom {
-  std::mutex mutex;
-  Room room;
-};
-
-class ChatStream final : public StreamPump<InputMessage, OutputMessage> {
+class Chat final : public paradox::upstream::Handler {
  public:
-  explicit ChatStream(SharedRoom& shared) : shared_(shared) {}
+  explicit Chat(Room::Limits limits) : room_(limits), upstream_(*this, libraryOptions(limits)) {}
+  grpc::Service& service() { return upstream_.service(); }
 
- protected:
-  bool onPayload(InputMessage& message) override {
-    // Sent under the lock, so that two streams give all members the same order within each.
-    const std::scoped_lock lock(shared_.mutex);
-    for (Outgoing& said : shared_.room.take(message.client_uuid(), message.payload(), Room::Clock::now())) {
-      OutputMessage reply;
-      reply.set_time(std::string(timeText()));
-      if (said.client) {
-        reply.set_client_uuid(*said.client);
-      } else {
-        reply.set_broadcast(OutputMessage::BROADCAST_ALL);
-      }
-      const std::size_t bytes = said.text.size();
-      reply.set_payload(std::move(said.text));
-      send(std::move(reply), bytes);
-    }
+  void onOpened(const std::string& client, const paradox::upstream::Opened&) override {
+    say(room_.open(client, Room::Clock::now()));
+    closeUnlessMember(client);
+  }
+  bool onBytes(const std::string& client, std::string_view bytes, uint64_t) override {
+    say(room_.take(client, bytes, Room::Clock::now()));
+    closeUnlessMember(client);
     return true;
   }
+  void onEnd(const std::string& client) override {
+    upstream_.close(client, paradox::upstream::CloseMode::kFlush);
+  }
+  void onClosed(const std::string& client, const std::string&) override { say(room_.gone(client)); }
 
  private:
-  SharedRoom& shared_;
-};
-
-class ChatService final : public UpstreamService::WithCallbackMethod_bidirectionalStreaming<Probes> {
- public:
-  explicit ChatService(Room::Limits limits) : shared_{{}, Room(limits)} {}
-
-  grpc::ServerBidiReactor<InputMessage, OutputMessage>* bidirectionalStreaming(
-      grpc::CallbackServerContext*) override {
-    return std::make_shared<ChatStream>(shared_)->launch();
+  static paradox::upstream::Options libraryOptions(const Room::Limits& limits) {
+    paradox::upstream::Options options;
+    options.plainIdleTimeout = limits.idleTimeout;
+    return options;
+  }
+  void say(std::vector<Outgoing> answers) {
+    for (const Outgoing& said : answers) {
+      if (said.client) {
+        upstream_.send(*said.client, said.text);
+      } else {
+        upstream_.broadcast(paradox::upstream::To::kAll, said.text);
+      }
+    }
+  }
+  // Who has left, or found the room full.
+  void closeUnlessMember(const std::string& client) {
+    if (!room_.has(client)) {
+      upstream_.close(client, paradox::upstream::CloseMode::kFlush);
+    }
   }
 
- private:
-  SharedRoom shared_;
+  Room room_;
+  paradox::upstream::Upstream upstream_;  // last: its thread calls the rest
 };
 
 }  // namespace
@@ -81,6 +79,6 @@ int main(int argc, char** argv) {
       {{"idle-timeout", &idleSeconds, "seconds of silence after which a member is gone", false, 1, 864'000},
        {"max-members", &members, "more than these find the room full", false, 1, 1'000'000}});
   setQuiet(options.quiet);
-  ChatService service({std::chrono::seconds(idleSeconds), static_cast<std::size_t>(members)});
-  return serve(options, service);
+  Chat chat({std::chrono::seconds(idleSeconds), static_cast<std::size_t>(members)});
+  return serve(options, chat.service());
 }

@@ -23,12 +23,31 @@ std::pair<std::string_view, std::string_view> splitWord(std::string_view text) {
 
 }  // namespace
 
+std::vector<Outgoing> Room::open(const std::string& client, Clock::time_point now) {
+  Outbox out;
+  expire(now, out);
+  if (!has(client)) {
+    enter(client, now, out);
+  }
+  return out.take();
+}
+
+std::vector<Outgoing> Room::gone(const std::string& client) {
+  Outbox out;
+  const auto found = members_.find(client);
+  if (found != members_.end()) {
+    out.tellAll(fmt::format("* {} is gone\n", found->second.name));
+    leave(found);
+  }
+  return out.take();
+}
+
 std::vector<Outgoing> Room::take(const std::string& client, std::string_view bytes, Clock::time_point now) {
   Outbox out;
   expire(now, out);
   auto found = members_.find(client);
   if (found == members_.end()) {
-    if (enter(client, out) == nullptr) {
+    if (enter(client, now, out) == nullptr) {
       return out.take();
     }
     found = members_.find(client);
@@ -61,7 +80,7 @@ void Room::expire(Clock::time_point now, Outbox& out) {
   }
 }
 
-Room::Member* Room::enter(const std::string& client, Outbox& out) {
+Room::Member* Room::enter(const std::string& client, Clock::time_point now, Outbox& out) {
   if (members_.size() >= limits_.members) {
     out.tell(client, "* the room is full, try again later\n");
     return nullptr;
@@ -72,6 +91,7 @@ Room::Member* Room::enter(const std::string& client, Outbox& out) {
   } while (byName_.contains(name));
   Member& member = members_[client];
   member.name = name;
+  member.lastHeard = now;
   member.turn = byAge_.insert(byAge_.end(), client);
   byName_[name] = client;
   out.tell(client, fmt::format("* welcome, you are {}; {} here. /nick NAME, /msg NAME TEXT, /who, /quit; "
@@ -103,9 +123,7 @@ bool Room::onLine(const std::string& client, Member& member, std::string_view ra
   } else if (command == "/who") {
     onWho(client, out);
   } else if (command == "/quit") {
-    out.tell(client,
-             "* you have left the room; only you can close the connection, and whatever you type next "
-             "brings you back\n");
+    out.tell(client, "* you have left the room\n");
     out.tellAll(fmt::format("* {} is gone\n", member.name));
     return false;
   } else {

@@ -14,8 +14,8 @@
 
 namespace ppx::examples {
 
-// An upstream is never told that a client came or went: the first bytes of an unknown client are its entry,
-// and a member who is silent for idleTimeout is taken for gone. Not thread-safe.
+// With the plain contract an upstream is never told that a client came or went: the first bytes of an unknown
+// client are its entry, and a member who is silent for idleTimeout is taken for gone. Not thread-safe.
 class Room {
  public:
   using Clock = std::chrono::steady_clock;
@@ -27,6 +27,10 @@ class Room {
 
   explicit Room(Limits limits) : limits_(limits) {}
 
+  // A client came, or went.
+  std::vector<Outgoing> open(const std::string& client, Clock::time_point now);
+  std::vector<Outgoing> gone(const std::string& client);
+  bool has(const std::string& client) const { return members_.contains(client); }
   // A client's bytes, as they came; the answers in order.
   std::vector<Outgoing> take(const std::string& client, std::string_view bytes, Clock::time_point now);
 
@@ -42,7 +46,7 @@ class Room {
   using Members = std::unordered_map<std::string, Member>;
 
   void expire(Clock::time_point now, Outbox& out);
-  Member* enter(const std::string& client, Outbox& out);
+  Member* enter(const std::string& client, Clock::time_point now, Outbox& out);
   void leave(Members::iterator member);
 
   // False: the member has left.

@@ -45,6 +45,7 @@ TEST_P(ChatWorker, BroadcastsWhatIsSaid) {
 TEST_P(ChatWorker, CarriesPrivateWordsToOneClientOverAnyStream) {
   join(1, "ann");
   GatewayStream other(worker_.address());
+  ASSERT_TRUE(other.say(clientId(1), "\n"));  // from here on she is heard of over that one
   ASSERT_TRUE(other.say(clientId(2), "/nick bob\n"));
   other.readUntil(clientId(2), "is now bob\n");
   ASSERT_TRUE(other.say(clientId(2), "/msg ann psst\n"));

@@ -81,8 +81,21 @@ TEST_F(ChatRoom, IsFullForOneMoreThanItsLimit) {
   }
   EXPECT_EQ(hear("d", "d", "hi\n"), "* the room is full, try again later\n");
   EXPECT_EQ(room_.size(), 3u);
-  EXPECT_NE(hear("a", "a", "/quit\n").find("only you can close"), std::string::npos);
+  EXPECT_NE(hear("a", "a", "/quit\n").find("you have left"), std::string::npos);
   EXPECT_NE(hear("d", "d", "hi\n").find("* welcome"), std::string::npos);
+}
+
+TEST_F(ChatRoom, IsEnteredWhenAClientComesAndLeftWhenItGoes) {
+  std::vector<Outgoing> said = room_.open("a", now_);
+  ASSERT_EQ(said.size(), 1u);
+  EXPECT_NE(said[0].text.find("* welcome, you are guest1"), std::string::npos);
+  EXPECT_TRUE(room_.open("a", now_).empty()) << "said twice";
+  EXPECT_TRUE(room_.has("a"));
+  said = room_.gone("a");
+  ASSERT_EQ(said.size(), 1u);
+  EXPECT_FALSE(said[0].client);
+  EXPECT_EQ(said[0].text, "* guest1 is gone\n");
+  EXPECT_TRUE(room_.gone("a").empty());
 }
 
 TEST_F(ChatRoom, AnswersABurstOfCommandsInBoundedSize) {

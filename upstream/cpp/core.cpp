@@ -78,6 +78,7 @@ void Core::unlockAndKick(Lock& lock) {
 void Core::opened(const StreamPtr& stream) {
   Lock lock(mutex_);
   stream->id = nextStream_++;
+  stream->openedAt = Clock::now();
   streams_.insert(stream);
 }
 
@@ -140,6 +141,7 @@ std::optional<std::string> Core::takeHello(const StreamPtr& stream, const Input&
   }
   stream->own->stream = stream;
   stream->lanes.push_back(stream->own);
+  roomCame();
   return std::nullopt;
 }
 
@@ -228,7 +230,7 @@ void Core::takePositions(const StreamPtr& stream, const Input& message) {
     lane->limit = UINT64_MAX;
     stream->lanes.push_back(lane);
     kickLater(stream);
-    roomComes_.notify_all();
+    roomCame();
   }
 }
 
@@ -239,7 +241,10 @@ void Core::trim(Lane& lane, uint64_t acknowledged) {
     ++lane.acknowledged;
     if (lane.written > 0) --lane.written;
   }
-  if (lane.bytes > options_.replayBytes / 2) return;
+  if (lane.bytes <= options_.replayBytes / 2) roomCame();
+}
+
+void Core::roomCame() {
   roomComes_.notify_all();
   if (askedForRoom_.exchange(false)) addTask({.kind = Task::Kind::kRoom});
 }
@@ -321,7 +326,7 @@ void Core::gone(const StreamPtr& stream) {
     if (lane->number == 0) lane->dead = true;
   }
   stream->control.clear();
-  roomComes_.notify_all();
+  roomCame();
 }
 
 // --- what streams take ---
@@ -396,6 +401,7 @@ bool Core::put(Lock& lock, const std::string* client, Draft draft, uint64_t ackn
         (lane->stream == nullptr || lane->stream->mode != Stream::Mode::kExtended))
       return false;
     draft.message.set_time(now());
+    if (session != nullptr) session->heardAt = Clock::now();
     if (lane->number != 0) {
       draft.message.set_lane(lane->number);
       draft.message.set_sequence(lane->next);
@@ -609,6 +615,11 @@ void Core::runTicker() {
 void Core::expire() {
   const auto at = Clock::now();
   expireAt_ = at + kExpireEvery;
+  // A hello would have come at once: it may be needed for replies before its first payload.
+  for (const StreamPtr& stream : streams_) {
+    if (stream->mode != Stream::Mode::kFresh || at - stream->openedAt < kExpireEvery) continue;
+    takeHello(stream, Input());
+  }
   std::erase_if(lanes_, [&](const auto& each) {
     const LanePtr& lane = each.second;
     if (lane->stream || at - lane->orphanedAt < options_.orphanTimeout) return false;

@@ -39,6 +39,7 @@ struct Stream {
   std::function<void()> readOn;
 
   uint64_t id = 0;  // never reused
+  Clock::time_point openedAt;
   enum class Mode { kFresh, kPlain, kExtended };
   Mode mode = Mode::kFresh;
   std::string gateway;
@@ -137,6 +138,7 @@ class Core : public std::enable_shared_from_this<Core> {
   LanePtr anyLane();
   bool put(Lock& lock, const std::string* client, Draft draft, uint64_t acknowledged);
   void trim(Lane& lane, uint64_t acknowledged);
+  void roomCame();
   void detach(const LanePtr& lane);
   void noteHandled(const std::string& client, Session& session, std::size_t bytes);
   void markDue(const std::string& client, const Session& session);
