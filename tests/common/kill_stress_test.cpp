@@ -24,7 +24,8 @@ constexpr const char* kFailpoints[] = {
     "journal.claiming", "journal.claimed", "journal.freed",   "mailbox.filled",  "mailbox.link",
     "mailbox.linked",   "mailbox.taken",   "mailbox.stamped", "mailbox.opening", "mailbox.sent",
     "mailbox.freeing",  "actor.filled",    "actor.owned",     "actor.reclaimed", "actor.sent",
-    "actor.received",   "actor.passed",    "actor.moving",    "actor.finished"};
+    "actor.received",   "actor.passed",    "actor.moving",    "actor.finished",  "lane.claimed",
+    "lane.aimed",       "lane.pushed",     "lane.done",       "actor.replied",   "actor.acknowledged"};
 
 void* sharedMemory(size_t bytes) {
   void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

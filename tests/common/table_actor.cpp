@@ -150,6 +150,7 @@ void TableActor::recover() {
     MailOutbox::close(*table_, slot);
     finish(mine, table_->session(slot).closeReason.load() == static_cast<uint32_t>(CloseReason::kIdle));
   }
+  carryLaneReply(true);
 }
 
 // After a death: what the dead one had claimed for a message to one of our sessions.
@@ -185,21 +186,26 @@ void TableActor::pushTo(SlotRef ref) {
   }
   if (!gone && record.maybeCount.load() == record.maybe.size()) return;
   size_t body = pick(10) == 0 ? pick(6000) : pick(900);
-  MessageHeader header{kMessageMagic, ref.slot,           ref.generation,
-                       self_.row,     record.next.load(), static_cast<uint32_t>(sizeof(header) + body)};
-  std::vector<char> bytes(body);
-  for (size_t i = 0; i < body; ++i) bytes[i] = contentAt(header, i);
-  iovec pieces[2] = {{&header, sizeof(header)}, {bytes.data(), bytes.size()}};
-  if (!gone) record.intent.store(header.number + 1);
-  switch (MailPusher(*table_, journal_).push(ref, pieces)) {
+  const uint32_t number = record.next.load();
+  if (!gone && pick(2) == 0) {
+    LaneReply& reply = arena_->laneReplies[self_.row];
+    reply.slot.store(ref.slot);
+    reply.generation.store(ref.generation);
+    reply.number.store(number);
+    reply.body.store(static_cast<uint32_t>(body));
+    reply.sequence.store(table_->lane(self_.row).pushed.load() + 1);
+    failpoint("actor.replied");
+    return carryLaneReply(false);
+  }
+  if (!gone) record.intent.store(number + 1);
+  switch (pushMessage(ref, number, body, nullptr)) {
     case PushResult::kPushed:
       if (gone) violation("slot %u: a push to an earlier life arrived", ref.slot);
-      record.next.store(header.number + 1);
+      record.next.store(number + 1);
       ++arena_->counters.messages;
       if (const Verdict& verdict = arena_->verdicts[ref.slot];
-          verdict.life.load() == ref.generation + 1 && verdict.arrived[self_.row].load() <= header.number)
-        violation("slot %u: message %u of row %u was accepted and dropped", ref.slot, header.number,
-                  self_.row);
+          verdict.life.load() == ref.generation + 1 && verdict.arrived[self_.row].load() <= number)
+        violation("slot %u: message %u of row %u was accepted and dropped", ref.slot, number, self_.row);
       break;
     case PushResult::kGone:
       ++arena_->counters.refusedPushes;
@@ -210,6 +216,56 @@ void TableActor::pushTo(SlotRef ref) {
       break;
   }
   if (!gone) record.intent.store(0);
+}
+
+PushResult TableActor::pushMessage(SlotRef ref, uint32_t number, size_t body, LaneWriter* lane) {
+  MessageHeader header{kMessageMagic, ref.slot, ref.generation,
+                       self_.row,     number,   static_cast<uint32_t>(sizeof(header) + body)};
+  std::vector<char> bytes(body);
+  for (size_t i = 0; i < body; ++i) bytes[i] = contentAt(header, i);
+  iovec pieces[2] = {{&header, sizeof(header)}, {bytes.data(), bytes.size()}};
+  MailPusher pusher(*table_, journal_);
+  if (lane == nullptr) return pusher.push(ref, pieces);
+  const uint64_t sequence = lane->pushed() + 1;
+  if (lane->aim(*table_, sequence, ref) == LaneWriter::Push::kDone) {
+    ++arena_->counters.laneRepetitions;
+    return PushResult::kPushed;
+  }
+  return pusher.push(ref, pieces, lane->tag(sequence, 0));
+}
+
+// `again`: a predecessor may have been killed on the way; unlike a message without a lane, this one may not be missing.
+void TableActor::carryLaneReply(bool again) {
+  LaneReply& reply = arena_->laneReplies[self_.row];
+  const uint64_t sequence = reply.sequence.load();
+  if (sequence == 0) return;
+  auto lane = LaneWriter::claim(*table_, self_.row, self_, 1);
+  if (!lane) violation("the lane of row %u belongs to somebody else", self_.row);
+  const SlotRef ref{reply.slot.load(), reply.generation.load()};
+  PushRecord& record = arena_->records[self_.row][ref.slot];
+  if (lane->pushed() < sequence) {
+    if (lane->pushed() + 1 != sequence) violation("the lane of row %u has a gap", self_.row);
+    PushResult result = pushMessage(ref, reply.number.load(), reply.body.load(), &*lane);
+    if (result ==
+        PushResult::kNoSegments) {  // nothing was pushed: the upstream may as well say something else
+      ++arena_->counters.fullPushes;
+      return reply.sequence.store(0);
+    }
+    if (result == PushResult::kPushed && record.life.load() == ref.generation + 1) {
+      record.next.store(reply.number.load() + 1);
+      const Verdict& verdict = arena_->verdicts[ref.slot];
+      if (!again && verdict.life.load() == ref.generation + 1 &&
+          verdict.arrived[self_.row].load() <= reply.number.load())
+        violation("slot %u: reply %u of row %u was accepted and dropped", ref.slot, reply.number.load(),
+                  self_.row);
+    }
+    lane->done(sequence);
+  } else if (record.life.load() == ref.generation + 1 && record.next.load() == reply.number.load()) {
+    record.next.store(reply.number.load() + 1);
+  }
+  ++arena_->counters.laneReplies;
+  failpoint("actor.acknowledged");
+  reply.sequence.store(0);
 }
 
 TableActor::Mine* TableActor::any() {

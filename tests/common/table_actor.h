@@ -17,6 +17,7 @@
 #include "common/journal.h"
 #include "common/mailbox.h"
 #include "common/session_table.h"
+#include "forwarder/lane_writer.h"
 
 namespace ppx::testing {
 
@@ -36,6 +37,13 @@ struct PushRecord {
   std::array<Atomic<uint32_t>, 32> maybe;
 };
 
+// A numbered reply on its way through a row's lane, as the upstream remembers it: whoever comes next in the row
+// brings it on its way again, and it arrives once.
+struct LaneReply {
+  Atomic<uint64_t> sequence;  // 0: none
+  Atomic<uint32_t> slot, generation, number, body;
+};
+
 struct Wire {
   Atomic<uint64_t> written;
   std::array<char, kWireBytes> bytes;
@@ -49,12 +57,13 @@ struct Verdict {
 
 struct Counters {
   Atomic<uint64_t> steps, sessions, moves, messages, refusedPushes, fullPushes, bytes, takeovers, verified,
-      leaksFound, auditFound;
+      leaksFound, auditFound, laneReplies, laneRepetitions;
 };
 
 // Beside the table, in memory that all actors share; starts as zeros.
 struct Arena {
   std::array<std::array<PushRecord, kActorSlots>, kActorRows> records;
+  std::array<LaneReply, kActorRows> laneReplies;
   std::array<Wire, kActorSlots> wires;
   std::array<Verdict, kActorSlots> verdicts;
   std::array<Atomic<uint64_t>, kActorSlots> holders;  // row << 32 | incarnation of who works on the session
@@ -91,6 +100,8 @@ class TableActor {
   void takeHandoffs();
   void pushSomewhere();
   void pushTo(SlotRef ref);
+  PushResult pushMessage(SlotRef ref, uint32_t number, size_t body, LaneWriter* lane);
+  void carryLaneReply(bool again);
   void serve();
   void send(Mine& mine, size_t atMost);
   void receive(Mine& mine);

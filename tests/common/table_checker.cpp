@@ -195,10 +195,11 @@ void printCounters(const Arena& arena) {
   std::printf(
       "%llu steps: %llu sessions (%llu verified whole or to their cut), %llu moves, %llu take-overs, %llu "
       "messages "
-      "(%llu refused, %llu without room), %llu bytes; leaks found: %llu by owners, %llu by audits\n",
+      "(%llu refused, %llu without room), %llu replies of lanes (%llu found as pushed by a dead one), %llu "
+      "bytes; leaks found: %llu by owners, %llu by audits\n",
       number(c.steps), number(c.sessions), number(c.verified), number(c.moves), number(c.takeovers),
-      number(c.messages), number(c.refusedPushes), number(c.fullPushes), number(c.bytes),
-      number(c.leaksFound), number(c.auditFound));
+      number(c.messages), number(c.refusedPushes), number(c.fullPushes), number(c.laneReplies),
+      number(c.laneRepetitions), number(c.bytes), number(c.leaksFound), number(c.auditFound));
   std::fflush(stdout);
 }
 
