@@ -10,6 +10,15 @@
 //     | <-- WorkerDied ----------------- |   fenced: its pidfd says dead
 //     | <-- Stop ----------------------- |   forwarder: end sessions; others: leave
 //     | -- Stopping, then closes ------> |
+//     | <-- HandOver ------------------- |   forwarder: sessions go to others, stream by stream (forwarder/handover.h)
+//     | -- HandedOver -----------------> |   how far it is; with `leave` it then says Stopping and closes
+//     | -- TookOver -------------------> |   forwarder: what it took from one predecessor, planned or dead
+//
+// A planned handover from forwarder A to a new one B: B is started as the successor of A (arguments
+// --successor-of ROW:INCARNATION), so that it opens no stream which A still has. Ready(B), then HandOver to A.
+// B dies: WorkerDied tells A, which stops handing over and serves on with what it has; HandOver may be sent
+// again. A dies: WorkerDied names B as the successor, and B takes what A still had, as after any crash. The
+// same WorkerDied follows A's orderly end, for sessions that were ending or arriving just then.
 //
 // The worker redials for ever when the channel breaks, and serves on meanwhile. The supervisor opens a pidfd (of the
 // peer's SO_PEERCRED pid) before it trusts a Hello. Heartbeats go through the worker's row in the table.
@@ -39,6 +48,9 @@ enum class Type : uint16_t {
   kWorkerDied,
   kStop,
   kStopping,
+  kHandOver,
+  kHandedOver,
+  kTookOver,
 };
 
 struct Header {
@@ -108,6 +120,60 @@ struct Stopping {
   Header header{.type = Type::kStopping};
 };
 
+inline constexpr uint32_t kAllSessions = 0xffffffff;
+
+// A later one replaces an earlier; `id` 0: stop handing over, serve on with what is there.
+struct HandOver {
+  Header header{.type = Type::kHandOver};
+  uint32_t id = 0;
+  uint32_t sessions = kAllSessions;  // so many, in even parts of each stream; kAllSessions: every one
+  uint8_t leave = 0;                 // with kAllSessions: then leave
+  uint8_t targets = 0;
+  uint8_t rows[kMaxForwarders] = {};  // forwarders that get them in turn
+  uint32_t incarnations[kMaxForwarders] = {};
+};
+
+// Sent when a figure has changed, at most ten times a second, and at the end. Figures since HandOver `id`.
+struct HandedOver {
+  enum class State : uint8_t { kRunning = 0, kDone = 1, kStopped = 2 };  // kStopped: a target died
+  Header header{.type = Type::kHandedOver};
+  uint32_t id = 0;
+  State state = State::kRunning;
+  uint8_t reserved[3] = {};
+  uint32_t moved = 0;
+  uint32_t remaining = 0;    // still to be moved
+  uint32_t streamsLeft = 0;  // upstream streams not yet ended
+  uint32_t lingering = 0;    // of those, streams that outlived barrier_timeout: they deliver replies still
+  uint32_t inDoubt = 0;      // sessions whose bytes on a stream nobody can prove: it broke, or never ended
+};
+
+// Stalls in microseconds, bucket i: [2^(i/2), 2^((i+1)/2)).
+inline constexpr uint32_t kStallBuckets = 56;
+
+// Figures of all that was taken from one predecessor so far, sent when they change, at most ten times a
+// second, and when nothing is waited for any more.
+struct TookOver {
+  Header header{.type = Type::kTookOver};
+  uint32_t fromRow = 0;
+  uint32_t fromIncarnation = 0;
+  uint8_t planned = 0;  // 1: handed over; 0: its owner had died
+  uint8_t reserved[3] = {};
+  uint32_t sessions = 0;    // taken and serving
+  uint32_t waiting = 0;     // taken, their descriptors are on the way
+  uint32_t closed = 0;      // ended by the take-over: in doubt, reset, poison, custody lost
+  uint32_t inDoubt = 0;     // with traffic within doubt_window before the crash, closed or not
+  uint32_t mismatches = 0;  // planned: stored offsets were not the kernel's
+  uint64_t inputBytes = 0;  // carried over in the journal, not yet passed on
+  uint64_t outputBytes = 0;
+  uint64_t maxStallUs = 0;
+  uint32_t stalls[kStallBuckets] = {};  // planned: from the last chance to submit until the next
+  // Crash: from the news of the death until all slots were claimed, all descriptors were here, all served.
+  uint32_t claimUs = 0;
+  uint32_t descriptorsUs = 0;
+  uint32_t servedUs = 0;
+};
+
+static_assert(std::is_trivially_copyable_v<HandOver> && std::is_trivially_copyable_v<TookOver>);
 static_assert(std::is_trivially_copyable_v<Hello> && std::is_trivially_copyable_v<Listeners>);
 
 }  // namespace ppx::control
