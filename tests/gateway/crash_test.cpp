@@ -145,5 +145,54 @@ TEST_F(CrashTest, OfAForwarderLeavesTheOthersAndIsReplaced) {
   gateway.waitUntilEmpty();
 }
 
+// Plain upstreams: who had traffic within doubt_window is named and counted, whatever becomes of him.
+struct InDoubt : ::testing::TestWithParam<std::string> {};
+
+TEST_P(InDoubt, SessionsAreNamedAndCounted) {
+  InTestUpstream upstream;
+  Gateway gateway({.forwarders = 1,
+                   .upstreams = {upstream.port()},
+                   .sessions = "doubt_window = \"1s\"\n",
+                   .listener = "crash_policy = \"" + GetParam() + "\"\n"});
+  upstream.waitForStreams(1);
+  Client quiet(gateway.port()), busy(gateway.port());
+  EXPECT_EQ(quiet.exchange("x"), "x");
+  std::this_thread::sleep_for(1100ms);  // its last byte is older than the window
+  EXPECT_EQ(busy.exchange("y"), "y");
+  std::string name = gateway.downstreamOf(busy).at("uuid");
+  pid_t pid = gateway.worker("forwarder");
+  ::kill(pid, SIGKILL);
+  gateway.waitForSuccessor("forwarder", pid);
+  EXPECT_EQ(quiet.exchange("x"), "x");
+  EXPECT_EQ(gateway.metric("paradox_sessions_in_doubt_total"), 1);
+  const bool ends = GetParam() == "close";
+  EXPECT_NE(gateway.log().find("session " + name + ": in doubt after the crash of its forwarder; it " +
+                               (ends ? "is ended" : "goes on")),
+            std::string::npos);
+  if (ends)
+    EXPECT_EQ(busy.waitForEnd(), ClientEnd::kReset);
+  else
+    EXPECT_EQ(busy.exchange("y"), "y");
+}
+
+INSTANTIATE_TEST_SUITE_P(Policies, InDoubt, ::testing::Values("close", "continue"),
+                         [](const auto& policy) { return policy.param; });
+
+TEST(InDoubtOfAnUpstream, SessionsAreNamedAndCounted) {
+  InTestUpstream second;
+  auto first = std::make_unique<InTestUpstream>();
+  Gateway gateway({.forwarders = 1, .upstreams = {first->port()}});
+  first->waitForStreams(1);
+  Client client(gateway.port());
+  EXPECT_EQ(client.exchange("x"), "x");
+  gateway.addUpstream(second.port());
+  second.waitForStreams(1);
+  std::string name = gateway.downstreamOf(client).at("uuid");
+  first.reset();
+  EXPECT_EQ(client.exchange("y"), "y");
+  EXPECT_EQ(gateway.metric("paradox_sessions_in_doubt_total"), 1);
+  EXPECT_NE(gateway.log().find("session " + name + ": in doubt, its upstream"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace ppx::test

@@ -259,5 +259,46 @@ INSTANTIATE_TEST_SUITE_P(Crashes, ResumeBroadcast,
                            return name;
                          });
 
+// --- lanes whose row has no process ---
+
+// What a dead forwarder was to carry is carried by another one meanwhile; when its row has a process again, that one
+// gets its lane back.
+TEST(ResumeLanes, OfADeadForwarderGoOverAnotherOneAndComeBack) {
+  LibraryUpstream upstream;
+  std::atomic<bool> forwarderIsDead{false};
+  upstream.onBytes([&](const std::string& client, std::string_view bytes) {
+    if (bytes == "tell all") {
+      Deadline deadline(kPatience);
+      while (!forwarderIsDead && !deadline.passed()) std::this_thread::sleep_for(1ms);
+      upstream.upstream().broadcast(paradox::upstream::To::kAll, "to all\n");
+    } else {
+      upstream.upstream().send(client, bytes);
+    }
+    return true;
+  });
+  Gateway gateway({.forwarders = 2,
+                   .upstreams = {upstream.port()},
+                   .workers = "respawn_backoff_min = \"2s\"\nrespawn_backoff_max = \"2s\"\n"});
+  gateway.waitForUpstream(upstream.port());
+  Client first(gateway.port()), second(gateway.port());
+  EXPECT_EQ(first.exchange("a\n"), "a\n");
+  EXPECT_EQ(second.exchange("b\n"), "b\n");
+  const int row = gateway.downstreamOf(first).at("forwarder");
+  ASSERT_NE(row, gateway.downstreamOf(second).at("forwarder"));
+  pid_t pid = 0;
+  for (const Json& worker : gateway.rows("/admin/status", "workers"))
+    if (worker.at("role") == "forwarder" && worker.at("row") == row) pid = worker.at("pid");
+  first.send("tell all");
+  upstream.waitFor("the order",
+                   [](const LibraryUpstream::Told& told) { return told.bytes == "a\ntell all"; });
+  ::kill(pid, SIGKILL);
+  forwarderIsDead = true;
+  EXPECT_EQ(second.receiveLine(3s), "to all\n");
+  gateway.waitForSuccessor("forwarder", pid);
+  EXPECT_EQ(first.receiveLine(), "to all\n");
+  EXPECT_EQ(first.exchange("again\n"), "again\n");
+  EXPECT_EQ(second.exchange("again\n"), "again\n");
+}
+
 }  // namespace
 }  // namespace ppx::test
