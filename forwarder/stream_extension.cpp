@@ -6,7 +6,7 @@ namespace ppx {
 namespace {
 
 constexpr Millis kReportMs = 50;
-constexpr Millis kIdleMs = 200;
+constexpr Millis kIdleMs = 100;
 constexpr size_t kMaxInstanceBytes = 128;
 // A row whose process died, or whose stream broke, is expected to go on with its lane by itself.
 constexpr Millis kOrphanMs = 500;

@@ -169,5 +169,25 @@ TEST_F(Events, ARestartedUpstreamIsToldOfEverybodyAsContinued) {
   EXPECT_EQ(next.told().at(name).how.offset, 0u);
 }
 
+// Each payload on its own: nobody tells of the client, nothing is acknowledged, and all of it arrives.
+TEST(EventsOfMessageRouting, ThereAreNone) {
+  LibraryUpstream first, second;
+  Gateway gateway(
+      {.forwarders = 1, .upstreams = {first.port(), second.port()}, .listener = "routing = \"message\"\n"});
+  gateway.waitForUpstream(first.port());
+  gateway.waitForUpstream(second.port());
+  Client client(gateway.port());
+  for (int i = 0; i < 10; ++i) EXPECT_EQ(client.exchange("payload"), "payload");
+  std::string name = gateway.downstreamOf(client).at("uuid");
+  for (LibraryUpstream* upstream : {&first, &second}) {
+    Told told = upstream->told().at(name);
+    EXPECT_EQ(told.opened, 1);
+    EXPECT_EQ(told.how.peer, "") << "it is the library that says so, at the first bytes";
+    EXPECT_EQ(told.bytes.size(), 35u);
+  }
+  client.halfClose();
+  EXPECT_EQ(client.receiveUntilEnd(), "");  // half_close_timeout
+}
+
 }  // namespace
 }  // namespace ppx::test

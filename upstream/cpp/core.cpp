@@ -433,7 +433,7 @@ bool Core::send(const std::string* client, std::optional<To> to, std::string_vie
     draft.message.set_broadcast(broadcastOf(*to));
   draft.message.set_payload(bytes.data(), bytes.size());
   if (closes) draft.message.set_close(mode == CloseMode::kNow ? wire::CLOSE_NOW : wire::CLOSE_FLUSH);
-  if (inHandler_ && std::this_thread::get_id() == handlerThread_.get_id()) {
+  if (std::this_thread::get_id() == handlerId_.load() && inHandler_) {
     drafts_.emplace_back(client == nullptr ? std::string() : *client, std::move(draft));
     draftBytes_ += bytes.size();
     if (draftBytes_ >= kDraftBytes) finishCall(nullptr, false);
@@ -516,6 +516,7 @@ void Core::sendMarks(const StreamPtr& only) {
 // --- the handler's thread ---
 
 void Core::runHandler() {
+  handlerId_ = std::this_thread::get_id();
   std::deque<Task> batch;
   for (;;) {
     {

@@ -170,6 +170,7 @@ class Core : public std::enable_shared_from_this<Core> {
   bool stopping_ = false;
   Clock::time_point expireAt_;
   std::thread handlerThread_, tickerThread_;
+  std::atomic<std::thread::id> handlerId_{};
 
   // The handler's thread only.
   bool inHandler_ = false;
