@@ -303,6 +303,10 @@ void Session::rewind() {
   slot().inWritten.store(slot().inAcked.load(kRelaxed), kRelaxed);
 }
 
+void Session::expectResume() {
+  if (inFlight_ == 0 && !resumes()) setFlag(kSessionResumes);
+}
+
 void Session::setCapabilities(uint8_t capabilities) {
   uint32_t granted = 0;
   if ((capabilities & kResume) != 0) granted |= kSessionResumes;
@@ -310,7 +314,7 @@ void Session::setCapabilities(uint8_t capabilities) {
   if ((capabilities & (kEvents | kClose)) == (kEvents | kClose)) granted |= kSessionUpstreamCloses;
   const uint32_t before = flags();
   const uint32_t after = (before & ~(kSessionResumes | kSessionUpstreamCloses)) | granted;
-  if (((before | after) & kSessionResumes) != 0) {
+  if ((before & kSessionResumes) != 0) {
     collectMail();
     rewind();
   }

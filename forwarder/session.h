@@ -79,6 +79,8 @@ class Session {
   bool resumes() const { return (flags() & kSessionResumes) != 0; }
   void acknowledged(uint64_t offset);
   void rewind();
+  // Its upstream has announced the extensions, and nothing is sent before its hello: so nothing comes into doubt.
+  void expectResume();
   // The upstream that it has now, over a stream that is open.
   void setCapabilities(uint8_t capabilities);
   bool wasAnnounced() const { return (flags() & kSessionAnnounced) != 0; }

@@ -175,6 +175,7 @@ void UpstreamLinks::assign(Session& session) {
     session.setUpstream(*upstream, links_[*upstream].generation);
     table_->upstream(*upstream).sessionsAssigned.fetch_add(1, kRelaxed);
     session.setWaitingSince(0);
+    if (links_[*upstream].extended) session.expectResume();
     attach(session, *upstream);
   }
   pump(session);
@@ -302,7 +303,10 @@ void UpstreamLinks::moveSessions(uint32_t upstream) {
 UpstreamLinks::Link* UpstreamLinks::linkFor(Session& session, uint32_t& upstream) {
   upstream = session.upstream();
   if (session.settings().routeByMessage.load(kRelaxed) != 0) {
-    auto next = rotation_.next(session.slot().pool.load(kRelaxed), [this](uint32_t u) { return usable(u); });
+    auto next = rotation_.next(session.slot().pool.load(kRelaxed), [this](uint32_t u) {
+      // What goes over an extended stream depends on what its hello will grant.
+      return usable(u) && (links_[u].state == State::kOpen || !links_[u].extended);
+    });
     if (!next) {
       if (session.waitingSince() == 0) session.setWaitingSince(monotonicMillis());
       return nullptr;
@@ -311,7 +315,6 @@ UpstreamLinks::Link* UpstreamLinks::linkFor(Session& session, uint32_t& upstream
   }
   if (upstream == kNoUpstream) return nullptr;
   Link& link = links_[upstream];
-  // What goes over an extended stream depends on what its hello will grant.
   return link.state == State::kOpen || (link.state == State::kConnecting && !link.extended) ? &link : nullptr;
 }
 
