@@ -17,6 +17,11 @@ Millis read(clockid_t id) {
 Millis monotonicMillis() {
   return read(CLOCK_MONOTONIC);
 }
+uint64_t monotonicMicros() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1'000'000 + static_cast<uint64_t>(now.tv_nsec) / 1000;
+}
 Millis realtimeMillis() {
   return read(CLOCK_REALTIME);
 }

@@ -33,6 +33,13 @@ uint32_t numberArgument(const char* program, std::string_view text, uint32_t max
   return value;
 }
 
+WorkerId predecessorArgument(const char* program, std::string_view text) {
+  size_t colon = text.find(':');
+  if (colon == std::string_view::npos) usage(program);
+  return {static_cast<uint8_t>(numberArgument(program, text.substr(0, colon), kMaxForwarders - 1)),
+          numberArgument(program, text.substr(colon + 1), kIncarnationMask)};
+}
+
 }  // namespace
 
 WorkerIdentity parseWorkerArguments(WorkerRole role, int argc, char** argv) {
@@ -48,10 +55,12 @@ WorkerIdentity parseWorkerArguments(WorkerRole role, int argc, char** argv) {
       seen |= 2;
     else if (name == "--incarnation")
       identity.id.incarnation = numberArgument(argv[0], argv[i + 1], kIncarnationMask), seen |= 4;
+    else if (name == "--successor-of" && role == WorkerRole::kForwarder)
+      identity.predecessor = predecessorArgument(argv[0], argv[i + 1]);
     else
       usage(argv[0]);
   }
-  if (seen != 7 || argc != 7) usage(argv[0]);
+  if (seen != 7 || argc % 2 != 1) usage(argv[0]);
   return identity;
 }
 
@@ -166,6 +175,12 @@ void ControlClient::dispatch(std::span<const std::byte> bytes, std::vector<Uniqu
         return;
       }
       break;
+    case control::Type::kHandOver:
+      if (control::HandOver message; decode(bytes, message) && message.targets <= kMaxForwarders) {
+        if (handlers_.handOver) handlers_.handOver(message);
+        return;
+      }
+      break;
     default:
       break;
   }
@@ -219,6 +234,14 @@ void ControlClient::upstreamChanged(uint32_t upstream, uint32_t generation) {
   message.upstream = upstream;
   message.generation = generation;
   send(message);
+}
+
+void ControlClient::handedOver(const control::HandedOver& report) {
+  send(report);
+}
+
+void ControlClient::tookOver(const control::TookOver& report) {
+  send(report);
 }
 
 void ControlClient::leave() {

@@ -6,6 +6,7 @@
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,9 +21,10 @@ struct WorkerIdentity {
   WorkerRole role = WorkerRole::kNone;
   WorkerId id;
   std::string runtimeDir;
+  std::optional<WorkerId> predecessor;  // a forwarder's: whose streams it waits for (control_protocol.h)
 };
 
-// --runtime-dir DIR --row N --incarnation N; ends the process with code 64 on anything else.
+// --runtime-dir DIR --row N --incarnation N [--successor-of ROW:INCARNATION]; ends the process with code 64 on anything else.
 WorkerIdentity parseWorkerArguments(WorkerRole role, int argc, char** argv);
 
 class ControlClient {
@@ -34,6 +36,7 @@ class ControlClient {
     std::function<void()> peersChanged;
     std::function<void(const control::WorkerDied&)> workerDied;
     std::function<void(uint32_t deadlineMs)> stop;
+    std::function<void(const control::HandOver&)> handOver = {};
   };
 
   ControlClient(boost::asio::io_context& io, WorkerIdentity identity, Handlers handlers);
@@ -42,6 +45,8 @@ class ControlClient {
   // Says Stopping and leaves with _exit(0), not returning: gRPC's threads are not waited for.
   [[noreturn]] void leave();
   void upstreamChanged(uint32_t upstream, uint32_t generation);  // Asio thread only
+  void handedOver(const control::HandedOver& report);
+  void tookOver(const control::TookOver& report);
 
  private:
   void dial();

@@ -147,7 +147,7 @@ struct HandedOver {
   uint32_t inDoubt = 0;      // sessions whose bytes on a stream nobody can prove: it broke, or never ended
 };
 
-// Stalls in microseconds, bucket i: [2^(i/2), 2^((i+1)/2)).
+// Stalls in microseconds, two buckets a power of two: 2p from 2^p, 2p+1 from 1.5 * 2^p on.
 inline constexpr uint32_t kStallBuckets = 56;
 
 // Figures of all that was taken from one predecessor so far, sent when they change, at most ten times a

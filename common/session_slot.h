@@ -55,7 +55,9 @@ struct alignas(64) SessionSlot {
   Atomic<uint64_t> mailFreed;               // ticket of the newest message that was sent whole and freed
   Atomic<uint32_t> flags;
   Atomic<uint32_t> upstreamGeneration;  // life of the upstream slot that `upstream` names
-  Atomic<uint64_t> reserved2;
+  // A planned move: since when its owner submits no more (monotonic, µs << 8 | the owner's row); 0: none. Cleared by
+  // whoever owns it next.
+  Atomic<uint64_t> quiesced;
 
   alignas(64)
       Atomic<uint64_t> closeRequest;  // generation << 32 | CloseReason << 8 | 1: somebody asks for the end

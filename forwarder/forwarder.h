@@ -12,6 +12,7 @@
 #include "common/custody_client.h"
 #include "forwarder/custody_refill.h"
 #include "forwarder/handoff_receiver.h"
+#include "forwarder/handover.h"
 #include "forwarder/reply_router.h"
 #include "forwarder/session_set.h"
 #include "forwarder/takeover.h"
@@ -50,7 +51,12 @@ class Forwarder : public SessionHost {
   void onWelcome(Table& table, Doorbells& doorbells);
   void onStop(uint32_t deadlineMs);
   void adopt(SlotRef ref, UniqueFd socket);
-  void resume(SlotRef ref, UniqueFd socket);
+  void resume(SlotRef ref, UniqueFd socket, bool planned);
+  bool noteDoubt(const Session& session);
+  bool hasGiver(uint32_t slot) const;
+  bool isFirstReady() const;
+  Handover::Handlers handoverHandlers();
+  void takeBack(std::vector<Handover::Owned> sessions);
   void serve(SlotRef ref, UniqueFd socket);
   void loseDescriptor(SlotRef ref);
   void onGive(const custody::Record& record, UniqueFd socket);

@@ -281,6 +281,16 @@ void Session::takenBack(StreamId stream) {
   inFlight_ = 0;
 }
 
+void Session::leaveInFlight() {
+  if (resumes()) return takenBack(stream_);  // it is sent again from the mark
+  written(stream_, inFlight_);
+}
+
+UniqueFd Session::depart() {
+  PPX_INVARIANT(phase_ == SessionPhase::kOpen && inFlight_ == 0);
+  return UniqueFd(socket_.release());
+}
+
 void Session::acknowledged(uint64_t offset) {
   SessionSlot& s = slot();
   uint64_t received = s.inReceived.load(kRelaxed);

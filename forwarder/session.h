@@ -74,6 +74,10 @@ class Session {
   uint32_t gatherInput(std::vector<iovec>& pieces);  // up to one payload; returns its bytes
   void submitted(StreamId stream, uint32_t bytes);
   void written(StreamId stream, uint32_t bytes);
+  // A planned move: what gRPC has of it will be written by the stream that it is on, which lives on.
+  void leaveInFlight();
+  // Out of epoll; nothing of the slot changes. The session is to be destroyed.
+  UniqueFd depart();
   void takenBack(StreamId stream);  // what was submitted there was not taken: it waits again
   // An upstream with `resume`: what it has not acknowledged stays in the journal, and is sent again by rewind().
   bool resumes() const { return (flags() & kSessionResumes) != 0; }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <unordered_set>
 
 #include "common/failpoint.h"
 #include "common/log.h"
@@ -14,6 +15,8 @@ namespace {
 // A handoff travels in the channel of its acceptor for milliseconds; after this it is taken from custody
 // instead.
 constexpr Millis kHandoffPatienceMs = 1000;
+// A row that stays empty so long is not about to be filled by a successor that would take what is in it.
+constexpr Millis kOrphanPatienceMs = 3000;
 constexpr Millis kPoisonWindowMs = 60'000;
 
 custody::Record recordOf(SlotRef ref) {
@@ -25,47 +28,146 @@ custody::Record recordOf(SlotRef ref) {
 
 }  // namespace
 
-Takeover::Takeover(const Table& table, const WorkerId& self, Fetch fetch)
-    : table_(&table), self_(self), fetch_(std::move(fetch)) {}
+Takeover::Takeover(const Table& table, const WorkerId& self, Fetch fetch, Expect expect)
+    : table_(&table), self_(self), fetch_(std::move(fetch)), expect_(std::move(expect)) {}
 
 void Takeover::reclaimPredecessors() {
   if (auto left = InHand::takeLeft(table_->worker(self_.row))) blame(*left, monotonicMillis());
+  // The row is ours, so its last process is dead: the supervisor changes incarnations only then.
+  reclaimIf([this](uint32_t, const SlotWord& word) {
+    return word.worker == self_.row && word.incarnation != self_.incarnation;
+  });
+}
+
+void Takeover::reclaim(WorkerId dead) {
+  reclaimIf([dead](uint32_t, const SlotWord& word) {
+    return word.worker == dead.row && word.incarnation == dead.incarnation;
+  });
   SessionTable sessions(*table_);
-  std::map<uint32_t, std::vector<custody::Record>> byIncarnation;
+  std::vector<SlotRef> moved;
   for (uint32_t slot = 0; slot < table_->header().sessionHighWater.load(); ++slot) {
     SlotWord word = sessions.word(slot);
-    if ((word.state != SlotState::kOwned && word.state != SlotState::kClosing) || word.worker != self_.row ||
-        word.incarnation == self_.incarnation)
+    const SlotRef ref{slot, word.generation};
+    if (word.state != SlotState::kHandoff || word.worker != dead.row ||
+        !sessions.redirect(ref, dead.row, self_.row))
       continue;
-    // The row is ours, so its last process is dead: the supervisor changes incarnations only then.
-    SlotRef ref{slot, word.generation};
-    if (!sessions.reclaim(ref, {word.worker, word.incarnation}, self_)) continue;
-    failpoint("takeover.reclaimed");
-    waiting_[slot] = ref.generation;
-    byIncarnation[word.incarnation].push_back(recordOf(ref));
+    if (table_->session(slot).quiesced.load() != 0)
+      moved.push_back(ref);
+    else
+      fetchLost(ref);
   }
-  if (waiting_.empty()) return;
-  spdlog::info("taking over {} sessions of a dead predecessor", waiting_.size());
+  fetchMoved(moved);
+}
+
+// Owned or closing slots that `wanted(slot, word)` names become ours; their descriptors are asked for.
+template <typename Wanted>
+void Takeover::reclaimIf(Wanted wanted) {
+  SessionTable sessions(*table_);
+  std::map<std::pair<uint8_t, uint32_t>, std::vector<SlotRef>> byOwner;
+  std::vector<SlotRef> all;
+  for (uint32_t slot = 0; slot < table_->header().sessionHighWater.load(); ++slot) {
+    SlotWord word = sessions.word(slot);
+    if ((word.state != SlotState::kOwned && word.state != SlotState::kClosing) || !wanted(slot, word))
+      continue;
+    SlotRef ref{slot, word.generation};
+    const WorkerId dead{word.worker, word.incarnation};
+    if (!sessions.reclaim(ref, dead, self_)) continue;
+    failpoint("takeover.reclaimed");
+    all.push_back(ref);
+    byOwner[{dead.row, dead.incarnation}].push_back(ref);
+    if (expect_) expect_(ref, dead, false);
+  }
+  if (all.empty()) return;
+  spdlog::info("taking over {} sessions of a dead forwarder", all.size());
+  findSegments(all);
+  for (const auto& [owner, refs] : byOwner) ask(refs, {owner.first, owner.second});
+}
+
+void Takeover::fetchMoved(std::span<const SlotRef> refs) {
+  std::vector<SlotRef> active, all;
+  for (const SlotRef& ref : refs) {
+    if (waits(ref.slot)) continue;
+    const SessionSlot& slot = table_->session(ref.slot);
+    all.push_back(ref);
+    if (slot.inReceived.load() != slot.inAcked.load()) active.push_back(ref);
+    const auto giver = static_cast<uint8_t>(slot.quiesced.load() & 0xff);
+    if (expect_ && giver < kMaxForwarders)
+      expect_(ref, {giver, static_cast<uint32_t>(table_->worker(giver).incarnation.load())}, true);
+  }
+  if (all.empty()) return;
+  findSegments(active);
+  ask(all, {});
+}
+
+void Takeover::findSegments(std::span<const SlotRef> refs) {
+  if (refs.empty()) return;
+  std::unordered_map<uint32_t, uint32_t> generations;
+  for (const SlotRef& ref : refs) {
+    generations[ref.slot] = ref.generation;
+    segments_[ref.slot] = {};
+  }
   Journal journal(*table_, self_);
-  journal.forEachUsed([this](uint32_t segment, const SegmentWord& word) {
-    auto found = waiting_.find(word.slot);
-    if (found == waiting_.end() || found->second != word.generation) return;
+  journal.forEachUsed([&](uint32_t segment, const SegmentWord& word) {
+    auto found = generations.find(word.slot);
+    if (found == generations.end() || found->second != word.generation) return;
     Segments& segments = segments_[word.slot];
     (word.kind == SegmentKind::kIn ? segments.in : segments.out).push_back(segment);
   });
-  for (auto& [incarnation, records] : byIncarnation)
-    for (size_t from = 0; from < records.size(); from += custody::kMaxRecords)
-      fetch_(std::span(records).subspan(from, std::min<size_t>(custody::kMaxRecords, records.size() - from)),
-             {self_.row, incarnation});
+}
+
+void Takeover::ask(std::span<const SlotRef> refs, WorkerId after) {
+  for (size_t from = 0; from < refs.size(); from += custody::kMaxRecords) {
+    std::vector<custody::Record> records;
+    for (const SlotRef& ref :
+         refs.subspan(from, std::min<size_t>(custody::kMaxRecords, refs.size() - from))) {
+      waiting_[ref.slot] = ref.generation;
+      records.push_back(recordOf(ref));
+    }
+    fetch_(records, after);
+  }
+}
+
+void Takeover::sweepOrphans(Millis now) {
+  SessionTable sessions(*table_);
+  std::unordered_map<uint32_t, Millis> still;
+  std::vector<SlotRef> late;
+  std::unordered_set<uint32_t> due;
+  for (uint32_t slot = 0; slot < table_->header().sessionHighWater.load(); ++slot) {
+    SlotWord word = sessions.word(slot);
+    if (word.state < SlotState::kHandoff || word.worker >= kMaxForwarders || word.worker == self_.row ||
+        table_->worker(word.worker).incarnation.load() != 0)
+      continue;
+    auto seen = orphanSeen_.find(slot);
+    Millis since = seen == orphanSeen_.end() ? now : seen->second;
+    if (now - since < kOrphanPatienceMs)
+      still[slot] = since;
+    else if (word.state == SlotState::kHandoff &&
+             sessions.redirect({slot, word.generation}, word.worker, self_.row))
+      late.push_back({slot, word.generation});
+    else if (word.state != SlotState::kHandoff)
+      due.insert(slot);
+  }
+  orphanSeen_ = std::move(still);
+  for (const SlotRef& ref : late) fetchLost(ref);
+  if (!due.empty())
+    reclaimIf([&](uint32_t slot, const SlotWord& word) {
+      return due.contains(slot) && word.worker != self_.row &&
+             table_->worker(word.worker).incarnation.load() == 0;
+    });
 }
 
 void Takeover::sweepHandoffs(Millis now) {
   SessionTable sessions(*table_);
+  std::vector<SlotRef> moved;
   std::unordered_map<uint32_t, Millis> still;
   for (uint32_t slot = 0; slot < table_->header().sessionHighWater.load(); ++slot) {
     SlotWord word = sessions.word(slot);
     if (word.state == SlotState::kClaimed && !waits(slot)) finishClaim({slot, word.generation}, word);
     if (word.state != SlotState::kHandoff || word.worker != self_.row || waits(slot)) continue;
+    if (table_->session(slot).quiesced.load() != 0) {
+      moved.push_back({slot, word.generation});
+      continue;
+    }
     auto seen = handoffSeen_.find(slot);
     Millis since = seen == handoffSeen_.end() ? now : seen->second;
     if (now - since < kHandoffPatienceMs)
@@ -74,6 +176,7 @@ void Takeover::sweepHandoffs(Millis now) {
       fetchLost({slot, word.generation});
   }
   handoffSeen_ = std::move(still);
+  fetchMoved(moved);
 }
 
 // Its claimer is dead once the row has another incarnation, or none. Custody has the client, then we serve it; or it has
@@ -121,13 +224,17 @@ void Takeover::blame(SlotRef ref, Millis now) {
   if (oldest != 0 && static_cast<uint64_t>(now) - oldest < kPoisonWindowMs) poison_ = ref;
 }
 
-bool Takeover::reconcile(const Table& table, Journal& journal, Session& session, Segments segments) {
+Takeover::Reconciled Takeover::reconcile(const Table& table, Journal& journal, Session& session,
+                                         Segments segments) {
   auto witness = readWitness(session.descriptor());
   bool usable = witness.ok() && witness->usable();
   SessionSlot& slot = session.slot();
   uint64_t received = slot.inReceived.load();
   const uint64_t written = slot.inAcked.load();  // what its next upstream is sent begins here
+  bool mismatch = false;
   if (usable) {
+    mismatch = witness->consumed - slot.baselineReceived.load() != received ||
+               witness->sent - slot.baselineSent.load() != slot.outSent.load();
     received = witness->consumed - slot.baselineReceived.load();
     // The index is noted after the bytes: the kernel knows better, never less.
     PPX_INVARIANT(received >= slot.inReceived.load());
@@ -153,7 +260,7 @@ bool Takeover::reconcile(const Table& table, Journal& journal, Session& session,
       journal.freeOwned(segment);  // claimed for a recv that did not come, or passed on and not yet freed
     }
   }
-  return usable;
+  return {usable, mismatch};
 }
 
 }  // namespace ppx

@@ -18,10 +18,18 @@ namespace ppx {
 class Takeover {
  public:
   using Fetch = std::function<void(std::span<const custody::Record>, WorkerId after)>;
-  Takeover(const Table& table, const WorkerId& self, Fetch fetch);
+  // The descriptor of that session was asked for; `from` owned it.
+  using Expect = std::function<void(SlotRef, WorkerId from, bool planned)>;
+  Takeover(const Table& table, const WorkerId& self, Fetch fetch, Expect expect = {});
 
   // Once at start: takes the slots of dead predecessors in this row and asks for their descriptors.
   void reclaimPredecessors();
+  // Everything that a dead forwarder of another row owned or was about to get. It is dead: WorkerDied said so.
+  void reclaim(WorkerId dead);
+  // Sessions that another forwarder has moved to this row (handover.h).
+  void fetchMoved(std::span<const SlotRef> refs);
+  // What a forwarder left whose row stays empty. For one forwarder of all to call, now and then.
+  void sweepOrphans(Millis now);
   // A handoff for this row that has had no descriptor for a while, or lost it on the way, is asked for too.
   // So is what an acceptor that died had claimed and not handed off.
   void sweepHandoffs(Millis now);
@@ -35,23 +43,34 @@ class Takeover {
     std::vector<uint32_t> in;
     std::vector<uint32_t> out;
   };
+  struct Reconciled {
+    bool alive = false;     // false: the connection is closed already
+    bool mismatch = false;  // what the slot said was not what the kernel says; after a crash that is normal
+  };
   // Rebuilds windows and outbox of a session whose slot and socket we have: offsets from the kernel, segments
-  // from the journal. False: the connection is closed already.
-  static bool reconcile(const Table& table, Journal& journal, Session& session, Segments segments);
+  // from the journal.
+  static Reconciled reconcile(const Table& table, Journal& journal, Session& session, Segments segments);
   // It was in a crashed predecessor's hand, and in that of two more within a minute.
   bool isPoison(SlotRef ref) const { return poison_ == ref; }
   // Those of a session that was reclaimed, from one pass over the journal then.
   Segments takeSegments(uint32_t slot);
+  // One pass over the journal for sessions that we own or that wait for us.
+  void findSegments(std::span<const SlotRef> refs);
 
  private:
   void finishClaim(SlotRef ref, const SlotWord& word);
   void blame(SlotRef ref, Millis now);
+  template <typename Wanted>
+  void reclaimIf(Wanted wanted);
+  void ask(std::span<const SlotRef> refs, WorkerId after);
 
   const Table* table_;
   WorkerId self_;
   Fetch fetch_;
+  Expect expect_;
   std::unordered_map<uint32_t, uint32_t> waiting_;  // slot -> generation
   std::unordered_map<uint32_t, Millis> handoffSeen_;
+  std::unordered_map<uint32_t, Millis> orphanSeen_;
   std::unordered_map<uint32_t, Segments> segments_;
   std::optional<SlotRef> poison_;
 };

@@ -64,7 +64,8 @@ void UpstreamLinks::enter(uint32_t upstream, State state) {
 
 void UpstreamLinks::sync() {
   uint64_t epoch = table_->header().upstreamEpoch.load();
-  if (epoch == epoch_) return;
+  if (epoch == epoch_ && !waitsForPredecessor_) return;
+  waitsForPredecessor_ = false;
   epoch_ = epoch;
   for (uint32_t i = 0; i < links_.size(); ++i) syncOne(i);
   assignWaiting();
@@ -91,6 +92,7 @@ void UpstreamLinks::syncOne(uint32_t upstream) {
   bool ready =
       lifeGeneration(health) == generation && lifeState<UpstreamHealth>(health) == UpstreamHealth::kReady;
   if (ready && link.state == State::kNone) {
+    if (link.held || followsThere(upstream)) return;
     link.generation = generation;
     link.failures = 0;
     connect(upstream);
@@ -115,13 +117,8 @@ void UpstreamLinks::connect(uint32_t upstream) {
 }
 
 void UpstreamLinks::drain(uint32_t upstream) {
-  Link& link = links_[upstream];
   announceMoves(upstream);
-  enter(upstream, State::kDraining);
-  clearWaiting(link);  // nothing more goes there; who waited is pumped again once it has moved
-  StreamId stream = link.stream;
-  for (const SlotRef& ref : port_->halfClose(stream))
-    if (Session* session = sessions_->find(ref)) session->takenBack(stream);
+  halfClose(upstream);
 }
 
 // The upstream is down or gone: its stream is of no use any more.
@@ -133,11 +130,13 @@ void UpstreamLinks::drop(uint32_t upstream) {
   clearWaiting(link);
   link.ended.clear();
   const bool resumes = link.state == State::kOpen && (link.capabilities & kResume) != 0;
+  const bool quiesced = link.held && link.state == State::kDraining;
   enter(upstream, State::kNone);
   if (resumes)
     link.movesAfter = stream;
   else
     moveSessions(upstream);
+  if (quiesced) quiet_(upstream, false);
 }
 
 void UpstreamLinks::backOff(uint32_t upstream, Millis delay) {
@@ -386,6 +385,7 @@ void UpstreamLinks::collect() {
         break;
       case StreamEvent::Type::kEnded: {
         byStream_.erase(found);
+        std::erase_if(lingering_, [&](const Lingering& each) { return each.stream == event.stream; });
         std::vector<SlotRef> takenBack = takeBack(event.stream);
         if (current)
           onEnded(upstream, event);
@@ -429,7 +429,7 @@ void UpstreamLinks::onOpened(uint32_t upstream, uint8_t capabilities) {
     pump(session);
     session.resumeReading();
   });
-  link.listDue = (capabilities & kEvents) != 0;
+  link.listDue = (capabilities & kEvents) != 0 && !std::exchange(link.skipsList, false);
   listsDue_ = listsDue_ || link.listDue;
   assignWaiting();
 }
@@ -479,12 +479,7 @@ void UpstreamLinks::clearWaiting(Link& link) {
 void UpstreamLinks::onEnded(uint32_t upstream, const StreamEvent& event) {
   Link& link = links_[upstream];
   Millis lived = monotonicMillis() - link.since;
-  if (link.state == State::kDraining) {
-    link.stream = 0;
-    if (!link.moved) moveSessions(upstream);
-    enter(upstream, State::kNone);
-    return ended_(upstream, link.generation);
-  }
+  if (link.state == State::kDraining) return onDrained(upstream, event.orderly);
   if (event.orderly) {
     spdlog::debug("upstream {} has ended its stream; it is opened again", name(upstream));
     if (link.state == State::kConnecting || lived < kShortLifeMs)
@@ -507,7 +502,6 @@ void UpstreamLinks::onEnded(uint32_t upstream, const StreamEvent& event) {
 
 void UpstreamLinks::tick(Millis now) {
   sync();
-  const TableHeader& header = table_->header();
   for (uint32_t upstream = 0; upstream < links_.size(); ++upstream) {
     Link& link = links_[upstream];
     if (link.state == State::kBackoff && now >= link.retryAt) {
@@ -515,15 +509,10 @@ void UpstreamLinks::tick(Millis now) {
     } else if (link.state == State::kConnecting && now - link.since >= kConnectMs) {
       port_->cancel(link.stream);  // once more each tick until it has ended, which does no harm
     } else if (link.state == State::kDraining) {
-      if (!link.moved && now - link.since >= header.barrierTimeoutMs.load(kRelaxed)) {
-        spdlog::warn("upstream {} still reads after barrier_timeout: its sessions move anyway",
-                     name(upstream));
-        link.moved = true;
-        moveSessions(upstream);
-      }
-      if (now - link.since >= header.drainMaxMs.load(kRelaxed)) port_->cancel(link.stream);
+      tickDraining(upstream, now);
     }
   }
+  tickLingering(now);
 }
 
 }  // namespace ppx

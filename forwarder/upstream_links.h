@@ -1,7 +1,7 @@
 // This forwarder's streams to upstreams, one each, and which session's input goes where. The Asio thread.
 //
 //              ready       opened   ended OK     ended badly   not ready    deleted     due
-//  none        connecting  -        -            -             -            report      -
+//  none        connecting^ -        -            -             -            report      -
 //  connecting  -           open     backoff      backoff *     none *       draining    -
 //  open        -           -        connecting+  backoff *     none *       draining    -
 //  backoff     -           -        -            -             none *       report      connecting
@@ -11,9 +11,11 @@
 //  draining: half-closed; its sessions wait until the upstream has ended the stream, which proves that it has
 //  read everything; after barrier_timeout they move anyway, after drain_max the stream is cancelled. report:
 //  streams[row] says none, and the supervisor hears of it.
+//  ^: not while it is held (quiesce), or while the forwarder whose successor this one is has a stream there.
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <unordered_map>
 #include <vector>
 
@@ -43,12 +45,29 @@ class UpstreamLinks {
   // It begins to end: its upstream is told.
   void left(const SessionSlot& session, CloseReason reason);
 
+  // Planned handovers (handover.h). Draining a stream on request is the draining of a deleted upstream, but that
+  // its sessions stay where they are and no other stream is opened before reopen().
+  // `quiet(upstream, proven)`: nothing is on its way there any more. Not proven: the upstream has not ended the
+  // stream in order, or not within barrier_timeout, and it lingers.
+  void setQuietHandler(std::function<void(uint32_t, bool)> quiet) { quiet_ = std::move(quiet); }
+  // False: there is no stream; none will be opened before reopen().
+  bool quiesce(uint32_t upstream);
+  void reopen(uint32_t upstream);
+  void reopenAll();
+  // Opens no stream to an upstream to which `predecessor` has one.
+  void follow(WorkerId predecessor);
+  uint32_t streams() const;  // current ones
+  uint32_t lingering() const { return static_cast<uint32_t>(lingering_.size()); }
+  bool flows(const Session& session) const;  // it can submit
+
  private:
   enum class State : uint8_t { kNone, kConnecting, kOpen, kBackoff, kDraining };
   struct Link {
     State state = State::kNone;
     bool kickDue = false;
-    bool moved = false;  // draining: its sessions have moved
+    bool moved = false;      // draining: its sessions have moved
+    bool held = false;       // no new stream is opened
+    bool skipsList = false;  // its next stream lists no sessions: some have just moved to another forwarder
     uint32_t generation = 0;
     uint32_t failures = 0;  // in a row
     StreamId stream = 0;
@@ -86,6 +105,13 @@ class UpstreamLinks {
   void wakeWaiting(Link& link);
   void clearWaiting(Link& link);
   std::string name(uint32_t upstream) const;
+  bool isDeleted(uint32_t upstream) const;
+  void halfClose(uint32_t upstream);
+  void linger(uint32_t upstream);
+  void onDrained(uint32_t upstream, bool proven);
+  void tickDraining(uint32_t upstream, Millis now);
+  void tickLingering(Millis now);
+  bool followsThere(uint32_t upstream);
 
   const Table* table_;
   WorkerId self_;
@@ -99,6 +125,16 @@ class UpstreamLinks {
   std::vector<StreamEvent> events_;
   std::vector<iovec> pieces_;
   uint64_t epoch_ = ~0ull;
+  struct Lingering {
+    StreamId stream;
+    uint32_t upstream;
+    Millis since;  // it was half-closed
+  };
+  std::vector<Lingering> lingering_;
+  std::function<void(uint32_t, bool)> quiet_;
+  std::optional<WorkerId> predecessor_;
+  Millis followUntil_ = 0;
+  bool waitsForPredecessor_ = false;
   bool listsDue_ = false;
   uint64_t budget_;  // bytes queued for one stream before it counts as behind
 };

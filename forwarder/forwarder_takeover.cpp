@@ -1,0 +1,224 @@
+// Forwarder: sessions that come: from acceptors, from forwarders that hand over, from dead ones.
+#include <algorithm>
+
+#include "common/failpoint.h"
+#include "common/log.h"
+#include "forwarder/in_hand.h"
+#include "forwarder/serving.h"
+
+namespace ppx {
+namespace {
+
+// So long a descriptor may be on its way from its acceptor to the custodian.
+constexpr Millis kCustodyPatienceMs = 5000;
+constexpr auto kRelaxed = std::memory_order_relaxed;
+
+}  // namespace
+
+// A session from an acceptor, or one whose handoff had to be fetched from the custodian.
+void Forwarder::adopt(SlotRef ref, UniqueFd socket) {
+  if (!socket) return serving_->takeover.fetchLost(ref);
+  failpoint("forwarder.received");
+  if (!SessionTable(serving_->table).own(ref, identity_.id)) return;  // somebody else has it: our copy closes
+  failpoint("forwarder.owned");
+  serve(ref, std::move(socket));
+}
+
+void Forwarder::serve(SlotRef ref, UniqueFd socket) {
+  InHand inHand(figures(), ref);
+  Session& session = serving_->sessions.insert(std::make_unique<Session>(*this, io_, ref, std::move(socket)));
+  refill_.onServed(session);
+  serving_->links.assign(session);
+  session.start();
+  if (stopping_) session.end(CloseReason::kShutdown);
+  serving_->handover.onServed(session);
+  turnEnds();
+}
+
+// A session that is ours and was another's: moved here, or left by a dead forwarder. The kernel says how far it had come.
+void Forwarder::resume(SlotRef ref, UniqueFd socket, bool planned) {
+  InHand inHand(figures(), ref);
+  Serving& s = *serving_;
+  Session& session = s.sessions.insert(std::make_unique<Session>(*this, io_, ref, std::move(socket)));
+  Takeover::Reconciled found =
+      Takeover::reconcile(s.table, s.journal, session, s.takeover.takeSegments(ref.slot));
+  failpoint("takeover.reconciled");
+  SessionSlot& slot = session.slot();
+  TakeoverLedger::Taken taken;
+  const uint64_t quietSince = slot.quiesced.exchange(0) >> 8;
+  if (planned) {
+    refill_.onServed(session);
+    taken.quietSinceUs = quietSince;
+    taken.mismatch = found.alive && found.mismatch;
+    if (taken.mismatch)
+      spdlog::error("session {}: its last owner's offsets were not the kernel's",
+                    uuidText(SessionTable(s.table).uuid(ref.slot)));
+  } else {
+    slot.takeovers.fetch_add(1, kRelaxed);
+  }
+  const bool closing = SessionTable(s.table).word(ref.slot).state == SlotState::kClosing;
+  taken.inDoubt = !planned && !closing && found.alive && noteDoubt(session);
+  if (closing)
+    session.resumeClosing();
+  else if (!found.alive)
+    session.abort(CloseReason::kClientReset);
+  else if (s.takeover.isPoison(ref))
+    session.abort(CloseReason::kPoison);
+  else if (taken.inDoubt && session.settings().closeInDoubt.load(kRelaxed) != 0)
+    session.abort(CloseReason::kInDoubt);
+  taken.closed = session.phase() != SessionPhase::kOpen;
+  taken.inputBytes = slot.inReceived.load(kRelaxed) - slot.inAcked.load(kRelaxed);
+  taken.outputBytes = session.outbox().pending(s.table);
+  s.ledger.taken(ref, taken);
+  if (!taken.closed) {
+    s.links.keepOrAssign(session);
+    session.start();
+    if (stopping_) session.end(CloseReason::kShutdown);
+    s.handover.onServed(session);
+  }
+  turnEnds();
+}
+
+// Whether bytes of it may have been lost with its forwarder, or be sent twice.
+bool Forwarder::noteDoubt(const Session& session) {
+  const SessionSlot& slot = session.slot();
+  const uint64_t last = std::max(slot.lastInMs.load(kRelaxed), slot.lastOutMs.load(kRelaxed));
+  const uint64_t age = static_cast<uint64_t>(monotonicMillis()) - last;
+  if (last == 0 || session.resumes() || age >= serving_->table.header().doubtWindowMs.load(kRelaxed))
+    return false;
+  figures().inDoubt.fetch_add(1, kRelaxed);
+  spdlog::info("session {}: in doubt after the crash of its forwarder; it {}",
+               uuidText(SessionTable(serving_->table).uuid(session.ref().slot)),
+               session.settings().closeInDoubt.load(kRelaxed) != 0 ? "is ended" : "goes on");
+  return true;
+}
+
+// Nobody has its descriptor: the slot is all that is left of it.
+void Forwarder::loseDescriptor(SlotRef ref) {
+  SessionTable sessions(serving_->table);
+  SlotWord word = sessions.word(ref.slot);
+  if (word.generation != ref.generation) return;
+  if (word.state == SlotState::kHandoff && !sessions.own(ref, identity_.id)) return;
+  sessions.beginClosing(ref, identity_.id, CloseReason::kCustodyLost);  // or it was closing before
+  MailOutbox outbox;
+  outbox.attach(serving_->table, ref);
+  Takeover::Segments segments = serving_->takeover.takeSegments(ref.slot);
+  outbox.reclaimUnreachable(serving_->table, serving_->journal, segments.out);
+  outbox.discard(serving_->table, serving_->journal);
+  for (uint32_t segment : segments.in) serving_->journal.freeOwned(segment);
+  serving_->table.session(ref.slot).quiesced.store(0);
+  serving_->ledger.lost(ref);
+  figures().closed[static_cast<size_t>(CloseReason::kCustodyLost)].fetch_add(1, kRelaxed);
+  if (sessions.release(ref, identity_.id)) serving_->doorbells.slotReleased(serving_->table);
+  spdlog::warn("a session in slot {} is lost: no process has its descriptor", ref.slot);
+}
+
+void Forwarder::onGive(const custody::Record& record, UniqueFd socket) {
+  Serving& s = *serving_;
+  SlotRef ref{record.slot, record.generation};
+  if (!s.takeover.answered(ref)) return;
+  SessionTable sessions(s.table);
+  SlotWord word = sessions.word(ref.slot);
+  if (word.generation != ref.generation || find(ref) != nullptr) return s.ledger.notOurs(ref);
+  if (word.state == SlotState::kClaimed && !sessions.handoff(ref, identity_.id, identity_.id.row)) return;
+  const bool moved = word.state == SlotState::kHandoff && s.table.session(ref.slot).quiesced.load() != 0;
+  if (moved) {
+    failpoint("handover.received");
+    if (!sessions.own(ref, identity_.id)) return s.ledger.notOurs(ref);
+    failpoint("handover.owned");
+    return resume(ref, std::move(socket), true);
+  }
+  if (word.state == SlotState::kHandoff || word.state == SlotState::kClaimed)
+    return adopt(ref, std::move(socket));
+  if (word.worker == identity_.id.row && word.incarnation == identity_.id.incarnation)
+    return resume(ref, std::move(socket), false);
+  s.ledger.notOurs(ref);
+}
+
+// The forwarder that has moved it here lives.
+bool Forwarder::hasGiver(uint32_t slot) const {
+  const uint64_t quiesced = serving_->table.session(slot).quiesced.load();
+  return quiesced != 0 &&
+         serving_->table.worker(static_cast<uint8_t>(quiesced & 0x3f)).incarnation.load() != 0;
+}
+
+void Forwarder::onMissing(const custody::Record& record) {
+  SlotRef ref{record.slot, record.generation};
+  if (!serving_->takeover.answered(ref) || find(ref) != nullptr) return;
+  // Whoever moves it here keeps a copy and puts it again. Or: our question may have come to the custodian before its acceptor's message did: the sweep asks again.
+  SlotWord word = SessionTable(serving_->table).word(ref.slot);
+  auto age =
+      monotonicMillis() - static_cast<Millis>(serving_->table.session(ref.slot).acceptedMs.load(kRelaxed));
+  if (word.state == SlotState::kHandoff && word.generation == ref.generation &&
+      (age < kCustodyPatienceMs || hasGiver(ref.slot)))
+    return;
+  if (word.state != SlotState::kClaimed) return loseDescriptor(ref);
+  // Its acceptor was killed before it was in custody, so the kernel has reset it.
+  if (SessionTable(serving_->table).release(ref, identity_.id))
+    serving_->doorbells.slotReleased(serving_->table);
+}
+
+void Forwarder::onWorkerDied(const control::WorkerDied& died) {
+  if (serving_ == nullptr) return;
+  Serving& s = *serving_;
+  reclaimLostMail();
+  if (died.row < kMaxForwarders) {
+    const auto row = static_cast<uint8_t>(died.row);
+    if (died.successorRow == identity_.id.row && died.row != identity_.id.row)
+      s.takeover.reclaim({row, died.incarnation});
+    s.handover.onWorkerDied(row, died.incarnation);
+    s.links.sync();  // it may have had streams that this one follows
+  }
+  // If the first one dies too, the next sweep of anybody finds the slots.
+  if (died.row >= kFirstAcceptorRow && isFirstReady()) s.takeover.sweepHandoffs(monotonicMillis());
+  turnEnds();
+}
+
+// Of all forwarders that serve, the one with the lowest row.
+bool Forwarder::isFirstReady() const {
+  for (uint8_t row = 0; row < kMaxForwarders; ++row)
+    if (serving_->table.worker(row).ready.load() != 0) return row == identity_.id.row;
+  return false;
+}
+
+Handover::Handlers Forwarder::handoverHandlers() {
+  Handover::Handlers handlers;
+  handlers.report = [this](const control::HandedOver& report) { control_.handedOver(report); };
+  handlers.takeBack = [this](std::vector<Handover::Owned> sessions) { takeBack(std::move(sessions)); };
+  handlers.putAgain = [this](SlotRef ref, int socket) {
+    custody::Record record;
+    record.slot = ref.slot;
+    record.generation = ref.generation;
+    const Uuid uuid = SessionTable(serving_->table).uuid(ref.slot);
+    record.uuidHigh = uuid.high;
+    record.uuidLow = uuid.low;
+    if (custody_.canPut(1)) (void)custody_.put({&record, 1}, {&socket, 1});
+  };
+  handlers.custodyReady = [this] { return custody_.connected() && refill_.complete(); };
+  handlers.leave = [this] { control_.leave(); };
+  return handlers;
+}
+
+// Departed, and not taken by anybody: they are served here again.
+void Forwarder::takeBack(std::vector<Handover::Owned> sessions) {
+  std::vector<SlotRef> active;
+  for (const Handover::Owned& each : sessions) {
+    const SessionSlot& slot = serving_->table.session(each.ref.slot);
+    if (slot.inReceived.load() != slot.inAcked.load()) active.push_back(each.ref);
+  }
+  serving_->takeover.findSegments(active);
+  for (Handover::Owned& each : sessions) resume(each.ref, std::move(each.socket), true);
+}
+
+// Segments that a dead pusher had claimed for our sessions and not linked yet, or we would not see before they end.
+void Forwarder::reclaimLostMail() {
+  Serving& s = *serving_;
+  auto segments = s.journal.outSegmentsOf([&](uint32_t slot) { return s.sessions.atSlot(slot) != nullptr; });
+  for (auto& [slot, held] : segments) {
+    Session* session = s.sessions.atSlot(slot);
+    session->outbox().reclaimUnreachable(s.table, s.journal, held);
+    session->onNews();
+  }
+}
+
+}  // namespace ppx
