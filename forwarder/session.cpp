@@ -70,7 +70,9 @@ void Session::arm() {
   auto wait = [this](auto kind, auto handler) {
     socket_.async_wait(kind, [&host = host_, ref = ref_, handler](const boost::system::error_code& error) {
       if (error) return;
-      if (Session* session = host.find(ref)) {
+      Session* session = host.find(ref);
+      // Its socket may be gone: a wait that had ended before is not cancelled any more.
+      if (session != nullptr && session->phase_ < SessionPhase::kDropping) {
         InHand inHand(host.figures(), ref);
         (session->*handler)();
       }

@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <cstdlib>
+#include <deque>
 #include <future>
 #include <map>
 #include <random>
@@ -46,10 +47,11 @@ class ResumeStorm : public ::testing::Test {
   }
 
   // Kills one process while the clients go on, and returns when the gateway is whole again.
-  void strike(DuplexSwarm& clients) {
-    static const std::vector<std::string> kRoles{"supervisor", "custodian", "acceptor", "prober",
-                                                 "forwarder",  "forwarder", "forwarder"};
-    const std::string& role = kRoles.at(random_() % kRoles.size());
+  void strike(DuplexSwarm& clients, bool upstreamsToo) {
+    static const std::vector<std::string> kRoles{"supervisor", "custodian", "acceptor",
+                                                 "prober",     "forwarder", "forwarder",
+                                                 "forwarder",  "upstream",  "upstream"};
+    const std::string& role = kRoles.at(random_() % (kRoles.size() - (upstreamsToo ? 0 : 2)));
     clients.runFor((1 + random_() % 20) * kMillisecond);
     std::atomic<bool> whole{false};
     auto load = std::async(std::launch::async, [&] {
@@ -61,6 +63,8 @@ class ResumeStorm : public ::testing::Test {
     } stop{whole};
     if (role == "supervisor") {
       gateway_.crashSupervisor();
+    } else if (role == "upstream") {
+      replaceAnUpstream();
     } else {
       auto pids = gateway_.workers(role);
       pid_t pid = pids.at(random_() % pids.size());
@@ -69,6 +73,18 @@ class ResumeStorm : public ::testing::Test {
     }
     waitUntil("a whole gateway", [&] { return gateway_.isWhole(); });
     ++kills_[role];
+  }
+
+  // Another one is there before one is killed, as where they are restarted in turn.
+  void replaceAnUpstream() {
+    workers_.push_back(std::make_unique<WorkerProcess>(echo()));
+    gateway_.addUpstream(portOf(*workers_.back()));
+    gateway_.waitForUpstream(portOf(*workers_.back()));
+    std::unique_ptr<WorkerProcess> victim = std::move(workers_.front());
+    workers_.pop_front();
+    ::kill(victim->pid(), SIGKILL);
+    gateway_.waitForUpstream(portOf(*victim), "down");
+    gateway_.deleteUpstream(portOf(*victim));
   }
 
   // Clients that send so much, end their side, and are answered whole and closed.
@@ -81,23 +97,30 @@ class ResumeStorm : public ::testing::Test {
 
   unsigned seed_ = fromEnvironment("PPX_SEED", std::random_device()());
   std::mt19937 random_{seed_};
-  WorkerProcess first_{echo()}, second_{echo()};
+  std::deque<std::unique_ptr<WorkerProcess>> workers_ = [] {
+    std::deque<std::unique_ptr<WorkerProcess>> two;
+    for (int i = 0; i < 2; ++i) two.push_back(std::make_unique<WorkerProcess>(echo()));
+    return two;
+  }();
   Gateway gateway_{{.forwarders = 4,
                     .acceptors = 2,
-                    .upstreams = {portOf(first_), portOf(second_)},
+                    .upstreams = {portOf(*workers_[0]), portOf(*workers_[1])},
                     .workers = "respawn_backoff_min = \"10ms\"\nrespawn_backoff_max = \"50ms\"\n",
                     .halfCloseTimeout = 60s}};
+  void blow(unsigned kills, bool upstreamsToo);
+
   std::map<std::string, unsigned> kills_;
 };
 
-TEST_F(ResumeStorm, ClosesNobodyAndLosesDoublesAndReordersNothing) {
-  const unsigned kills = fromEnvironment("PPX_KILLS", 25), clients = fromEnvironment("PPX_CLIENTS", 200);
-  gateway_.waitForUpstream(portOf(first_));
-  gateway_.waitForUpstream(portOf(second_));
+void ResumeStorm::blow(unsigned kills, bool upstreamsToo) {
+  const unsigned clients = fromEnvironment("PPX_CLIENTS", 200);
+  for (const auto& worker : workers_) gateway_.waitForUpstream(portOf(*worker));
   auto lasting =
       swarm({.target = {}, .connections = clients, .windowBytes = 16 << 10, .slowReaders = clients / 20});
+  // A client that nobody serves yet is another promise (docs/ARCHITECTURE.md).
+  ASSERT_TRUE(lasting->runUntilBytes(1000, 20 * kSecond)) << lasting->stats().firstProblem;
   for (unsigned i = 0; i < kills && !HasFailure(); ++i) {
-    strike(*lasting);
+    strike(*lasting, upstreamsToo);
     load::SwarmStats stats = lasting->stats();
     EXPECT_EQ(stats.open, clients) << "after kill " << i + 1 << ": " << stats.firstProblem << "; ended "
                                    << stats.ended << ", reset " << stats.reset << ", wrong "
@@ -115,6 +138,15 @@ TEST_F(ResumeStorm, ClosesNobodyAndLosesDoublesAndReordersNothing) {
   for (size_t i = 0; i < lasting->size(); ++i) lasting->close(i);
   gateway_.waitUntilEmpty();
   gateway_.stop();
+}
+
+TEST_F(ResumeStorm, ClosesNobodyAndLosesDoublesAndReordersNothing) {
+  blow(fromEnvironment("PPX_KILLS", 25), false);
+}
+
+// An echo acknowledges with each reply just the bytes that it answers, so that also its successor goes on exactly there.
+TEST_F(ResumeStorm, NorWhenUpstreamsAreKilledToo) {
+  blow(fromEnvironment("PPX_KILLS", 20), true);
 }
 
 }  // namespace
