@@ -300,5 +300,25 @@ TEST(ResumeLanes, OfADeadForwarderGoOverAnotherOneAndComeBack) {
   EXPECT_EQ(second.exchange("again\n"), "again\n");
 }
 
+// Its client left while its row was empty; another forwarder finds out.
+TEST(ResumeLanes, AClientThatLeavesWithItsForwarderIsClosedByTheNextOne) {
+  LibraryUpstream upstream;
+  Gateway gateway({.forwarders = 2,
+                   .upstreams = {upstream.port()},
+                   .workers = "respawn_backoff_min = \"60s\"\nrespawn_backoff_max = \"60s\"\n"});
+  gateway.waitForUpstream(upstream.port());
+  Client first(gateway.port()), second(gateway.port());
+  EXPECT_EQ(first.exchange("a"), "a");
+  EXPECT_EQ(second.exchange("b"), "b");
+  const int row = gateway.downstreamOf(first).at("forwarder");
+  for (const Json& worker : gateway.rows("/admin/status", "workers"))
+    if (worker.at("role") == "forwarder" && worker.at("row") == row)
+      ::kill(worker.at("pid").get<pid_t>(), SIGKILL);
+  first.reset();
+  upstream.waitFor("its closing",
+                   [](const LibraryUpstream::Told& told) { return told.closed == 1 && told.bytes == "a"; });
+  EXPECT_EQ(second.exchange("still here"), "still here");
+}
+
 }  // namespace
 }  // namespace ppx::test

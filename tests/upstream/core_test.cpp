@@ -306,6 +306,22 @@ TEST_F(UpstreamCore, ClosesWhomAListLeavesOut) {
   EXPECT_EQ(worker.toldSoFar().size(), 3u);
 }
 
+TEST_F(UpstreamCore, AsksAfterTheClientsOfALaneThatComesOver) {
+  auto first = attached(0, 70), second = attached(0, 71);
+  first->event(kClient, wire::SessionEvent::KIND_OPENED, 7);
+  first->breakOff();
+  EXPECT_FALSE(second->next(100ms));
+  second->position(0, true, 70);
+  auto marks = second->next();
+  ASSERT_TRUE(marks);
+  ASSERT_EQ(marks->marks_size(), 1);
+  EXPECT_EQ(marks->marks(0).client_uuid(), kClient);
+  EXPECT_EQ(marks->marks(0).offset(), 7u);
+  second->event(kClient, wire::SessionEvent::KIND_CLOSED);
+  EXPECT_TRUE(
+      worker.waitFor([&] { return worker.told.size() == 2 && worker.told[1] == "closed 6 told so"; }));
+}
+
 TEST_F(UpstreamCore, TellsOfEachEndOnce) {
   auto stream = attached();
   stream->event(kClient, wire::SessionEvent::KIND_OPENED);

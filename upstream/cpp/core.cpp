@@ -231,7 +231,16 @@ void Core::takePositions(const StreamPtr& stream, const Input& message) {
     stream->lanes.push_back(lane);
     kickLater(stream);
     roomCame();
+    if (lane != stream->own) askAfterClients(lane);
   }
+}
+
+// A lane came over from a forwarder that is gone: an end that only that one knew of was told to nobody. The gateway
+// answers a mark of a client that it does not know with its closing.
+void Core::askAfterClients(const LanePtr& lane) {
+  for (const auto& [client, session] : sessions_)
+    if (session.home == lane && !session.plain) marksDue_.insert(client);
+  ticks_.notify_one();
 }
 
 void Core::trim(Lane& lane, uint64_t acknowledged) {

@@ -214,6 +214,11 @@ class Upstream:
             stream.lanes.append(lane)
             self._writable.notify_all()
             self._room.notify_all()
+            if lane is not stream.own:
+                # From a forwarder that is gone: an end that only that one knew of was told to nobody. The gateway
+                # answers a mark of a client that it does not know with its closing.
+                self._due.update(client for client, session in self._sessions.items()
+                                 if session.home is lane and not session.plain)
 
     def _trim(self, lane, acknowledged):
         while lane.entries and lane.acknowledged < acknowledged:
