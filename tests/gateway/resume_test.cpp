@@ -149,6 +149,32 @@ INSTANTIATE_TEST_SUITE_P(Libraries, Resume,
                          ::testing::Values(Language{"Cpp", cppEcho}, Language{"Python", pythonEcho}),
                          [](const auto& language) { return language.param.name; });
 
+// Its connections break, it lives: both sides go on from what the other has.
+TEST(ResumeStreams, ThatBreakCostNobodyAByte) {
+  LibraryUpstream upstream;
+  Gateway gateway({.upstreams = {upstream.port()}});
+  gateway.waitForUpstream(upstream.port());
+  auto made = DuplexSwarm::connect(
+      {.target = {"127.0.0.1", gateway.port()}, .connections = 50, .seed = 31, .windowBytes = 32 << 10});
+  ASSERT_TRUE(made) << made.error().text;
+  DuplexSwarm& clients = **made;
+  ASSERT_TRUE(clients.runUntilBytes(1000, 20 * kSecond));
+  for (int i = 0; i < 5; ++i) {
+    clients.runFor(50 * kMillisecond);
+    upstream.breakStreams();
+    clients.runFor(100 * kMillisecond);
+  }
+  EXPECT_TRUE(clients.drain(20 * kSecond));
+  load::SwarmStats stats = clients.stats();
+  EXPECT_EQ(stats.intact, 50u) << stats.firstProblem << "; ended " << stats.ended << ", reset " << stats.reset
+                               << ", wrong " << stats.mismatched;
+  EXPECT_GT(gateway.metric("paradox_stream_failures_total"), 0);
+  for (const auto& [client, told] : upstream.told()) {
+    EXPECT_EQ(told.opened, 1);
+    EXPECT_EQ(told.closed, 0) << told.reason;
+  }
+}
+
 // --- a crash at each step of a numbered reply ---
 
 struct Step {

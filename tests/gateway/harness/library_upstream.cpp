@@ -6,6 +6,15 @@ namespace ppx::test {
 
 LibraryUpstream::LibraryUpstream(uint16_t port, paradox::upstream::Options options)
     : upstream_(std::make_unique<paradox::upstream::Upstream>(*this, options)) {
+  listen(port);
+}
+
+void LibraryUpstream::breakStreams() {
+  stop();
+  listen(static_cast<uint16_t>(port_));
+}
+
+void LibraryUpstream::listen(uint16_t port) {
   grpc::ServerBuilder builder;
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.AddListeningPort("127.0.0.1:" + std::to_string(port), grpc::InsecureServerCredentials(), &port_);

@@ -31,6 +31,7 @@ class LibraryUpstream : public paradox::upstream::Handler {
   paradox::upstream::Upstream& upstream() { return *upstream_; }
   void onBytes(BytesHook hook);  // before clients come
   void stop();
+  void breakStreams();  // its server goes and comes again on the same port; the library's memory stays
 
   std::map<std::string, Told> told() const;
   // Until it holds for some client; that client's name.
@@ -41,6 +42,7 @@ class LibraryUpstream : public paradox::upstream::Handler {
   bool onBytes(const std::string& client, std::string_view bytes, uint64_t offset) override;
   void onEnd(const std::string& client) override;
   void onClosed(const std::string& client, const std::string& reason) override;
+  void listen(uint16_t port);
   void note(const std::string& client, const std::function<void(Told&)>& change);
 
   mutable std::mutex mutex_;
