@@ -40,6 +40,9 @@ struct alignas(64) PoolRow {
   alignas(64) Atomic<uint64_t> roundRobin;  // forwarders: the next turn, over all of them
 };
 
+// Told to a supervisor that adopts the table in the middle of an operation.
+enum class WorkerPlan : uint32_t { kStays = 0, kArriving = 1, kLeaving = 2 };
+
 // `life` tells who is in the row; the rest are figures of the row, kept over incarnations.
 struct alignas(64) WorkerRow {
   // Supervisor.
@@ -49,6 +52,7 @@ struct alignas(64) WorkerRow {
   Atomic<uint32_t> ready;
   Atomic<uint32_t> restarts;
   Atomic<uint64_t> startedRealtimeMs;
+  Atomic<uint32_t> plan;  // WorkerPlan: what an operation had in mind with the process in the row (minor 1)
 
   // The process in the row.
   alignas(64) Atomic<uint64_t> heartbeatMs;  // monotonic

@@ -11,8 +11,11 @@
 #include "common/doorbells.h"
 #include "common/table.h"
 #include "supervisor/config.h"
+#include "supervisor/operation_status.h"
 
 namespace ppx {
+
+class EventLog;
 
 struct ListenerStatus {
   std::string name;
@@ -41,6 +44,7 @@ struct SupervisorStatus {
   uint64_t descriptorLimit = 0;  // of each process
   bool ready = false;            // an acceptor serves
   bool draining = false;         // the gateway is being stopped
+  OperationStatus operation;
 };
 
 struct AdminContext {
@@ -58,6 +62,10 @@ struct AdminContext {
   // Who hears control::UpstreamChanged of the prober and the forwarders; called on the supervisor's loop. One
   // handler: a later one replaces it, an empty one removes it. Before the loop runs, or on it.
   std::function<void(UpstreamChangedHandler)> onUpstreamChanged;
+  // What operations did; null: there are none (tests).
+  EventLog* events = nullptr;
+  // Starts an operation and says what came of that; waits for the supervisor's loop. Any other thread.
+  std::function<OperationAnswer(const OperationRequest&)> operate = {};
 };
 
 }  // namespace ppx

@@ -97,6 +97,18 @@ bool ControlPeer::dispatch(std::span<const std::byte> bytes, std::vector<UniqueF
     handlers_.upstreamChanged(*this, changed);
     return true;
   }
+  if (header.type == control::Type::kHandedOver) {
+    control::HandedOver report;
+    if (!decode(bytes, report)) return false;
+    if (handlers_.handedOver) handlers_.handedOver(*this, report);
+    return true;
+  }
+  if (header.type == control::Type::kTookOver) {
+    control::TookOver report;
+    if (!decode(bytes, report)) return false;
+    if (handlers_.tookOver) handlers_.tookOver(*this, report);
+    return true;
+  }
   // Stopping: its pidfd will say when it is gone.
   return header.type == control::Type::kStopping && bytes.size() == sizeof(control::Stopping);
 }

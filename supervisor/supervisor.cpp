@@ -48,11 +48,21 @@ void Supervisor::makeWorkers() {
   WorkerManager::Options options{dir_.path(), options_.programDir, config_.workers,
                                  static_cast<uint32_t>(options_.logLevel)};
   WorkerManager::Handlers handlers;
-  handlers.changed = [this] { advance(); };
+  handlers.changed = [this] {
+    advance();
+    operations_->advance();
+  };
+  handlers.handedOver = [this](uint8_t row, const control::HandedOver& report) {
+    operations_->handedOver(row, report);
+  };
+  handlers.tookOver = [this](uint8_t row, const control::TookOver& report) {
+    operations_->tookOver(row, report);
+  };
   handlers.upstreamChanged = [this](uint32_t upstream, uint32_t generation) {
     if (upstreamChanged_) upstreamChanged_(upstream, generation);
   };
   workers_.emplace(io_, std::move(options), *table_, *doorbells_, sockets_, std::move(handlers));
+  operations_.emplace(OperationTools{io_, *workers_, events_, config_.workers}, [this] { publishStatus(); });
   control_.emplace(io_, workers_->peerHandlers());
   auto incarnation = static_cast<uint32_t>(table_->header().nextIncarnation.fetch_add(1));
   custody_.emplace(io_, dir_.path(), incarnation, *table_, *doorbells_, sockets_);
@@ -177,6 +187,7 @@ void Supervisor::onSignal(int signal) {
 }
 
 void Supervisor::beginStop() {
+  operations_->stop();
   status_.draining = true;
   status_.ready = false;
   notifyService("STOPPING=1");
@@ -188,6 +199,7 @@ void Supervisor::publishStatus() {
   SupervisorStatus now = status_;
   now.ready = status_.ready && workers_->anyReady(WorkerRole::kAcceptor);
   now.workers = workers_->status();
+  now.operation = operations_->status();
   board_.write(std::move(now));
 }
 

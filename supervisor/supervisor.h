@@ -19,6 +19,7 @@
 #include "supervisor/control_server.h"
 #include "supervisor/custody_keeper.h"
 #include "supervisor/exit_codes.h"
+#include "supervisor/operations.h"
 #include "supervisor/runtime_dir.h"
 #include "supervisor/settings_publisher.h"
 #include "supervisor/status_board.h"
@@ -70,6 +71,8 @@ class Supervisor {
   void makeWorkers();
 
   AdminContext adminContext();
+  OperationAnswer operate(const OperationRequest& request);         // any other thread
+  OperationAnswer startOperation(const OperationRequest& request);  // the loop
   std::optional<StartFailure> startAdmin();
   void registerUpstreams();
   void sweepUpstreams();
@@ -101,6 +104,8 @@ class Supervisor {
   std::optional<ControlServer> control_;
   std::optional<WorkerManager> workers_;
   std::optional<CustodyKeeper> custody_;
+  EventLog events_;
+  std::optional<Operations> operations_;
   AdminContext::UpstreamChangedHandler upstreamChanged_;
   std::unique_ptr<AdminServer> admin_;
   std::thread adminStop_;      // AdminServer::stop() waits for requests that wait for this loop

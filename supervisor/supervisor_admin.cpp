@@ -3,6 +3,7 @@
 
 #include <boost/asio/post.hpp>
 #include <chrono>
+#include <future>
 
 #include "common/log.h"
 #include "supervisor/admin/admin_server.h"
@@ -12,6 +13,7 @@ namespace ppx {
 namespace {
 
 constexpr std::chrono::seconds kSweep{5};
+constexpr std::chrono::seconds kOperateDeadline{10};
 
 uint32_t millis(std::chrono::milliseconds time) {
   return static_cast<uint32_t>(time.count());
@@ -39,7 +41,24 @@ AdminContext Supervisor::adminContext() {
           dir_.path(),
           [this] { return board_.read(); },
           [this](std::function<void()> work) { boost::asio::post(io_, std::move(work)); },
-          [this](AdminContext::UpstreamChangedHandler handler) { upstreamChanged_ = std::move(handler); }};
+          [this](AdminContext::UpstreamChangedHandler handler) { upstreamChanged_ = std::move(handler); },
+          &events_,
+          [this](const OperationRequest& request) { return operate(request); }};
+}
+
+OperationAnswer Supervisor::operate(const OperationRequest& request) {
+  auto answer = std::make_shared<std::promise<OperationAnswer>>();
+  std::future<OperationAnswer> future = answer->get_future();
+  boost::asio::post(io_, [this, request, answer] { answer->set_value(startOperation(request)); });
+  if (future.wait_for(kOperateDeadline) == std::future_status::ready) return future.get();
+  return {503, "busy", "the supervisor does not answer in time", {}};
+}
+
+OperationAnswer Supervisor::startOperation(const OperationRequest& request) {
+  if (phase_ != Phase::kServing)
+    return {503, "not_serving", stopping() ? "the gateway is being stopped" : "the gateway is still starting",
+            operations_->status()};
+  return operations_->start(request);
 }
 
 std::optional<StartFailure> Supervisor::startAdmin() {

@@ -2,8 +2,20 @@
 
 #include <fstream>
 #include <iterator>
+#include <string_view>
 
 namespace ppx {
+namespace {
+
+constexpr char kSuccessorOf[] = "--successor-of";
+
+// Each argument ends with a zero byte.
+std::string commandLine(int pid) {
+  std::ifstream file("/proc/" + std::to_string(pid) + "/cmdline", std::ios::binary);
+  return {(std::istreambuf_iterator<char>(file)), {}};
+}
+
+}  // namespace
 
 uint8_t firstRowOf(WorkerRole role) {
   switch (role) {
@@ -21,18 +33,37 @@ uint8_t firstRowOf(WorkerRole role) {
   return kWorkerRows - 1;
 }
 
+WorkerRole roleOfRow(uint8_t row) {
+  if (row < kFirstForwarderRow + kMaxForwarders) return WorkerRole::kForwarder;
+  if (row < kFirstAcceptorRow + kMaxAcceptors) return WorkerRole::kAcceptor;
+  if (row == kProberRow) return WorkerRole::kProber;
+  return row == kCustodianRow ? WorkerRole::kCustodian : WorkerRole::kNone;
+}
+
 std::vector<std::string> workerArguments(const std::string& runtimeDir, uint8_t row, uint32_t incarnation) {
   return {"--runtime-dir",     runtimeDir,      "--row",
           std::to_string(row), "--incarnation", std::to_string(incarnation)};
 }
 
+void addPredecessor(std::vector<std::string>& arguments, uint8_t row, uint32_t incarnation) {
+  arguments.push_back(kSuccessorOf);
+  arguments.push_back(std::to_string(row) + ":" + std::to_string(incarnation));
+}
+
+bool hasPredecessor(int pid) {
+  return commandLine(pid).find(std::string(1, '\0') + kSuccessorOf + '\0') != std::string::npos;
+}
+
 bool runsWith(int pid, const std::vector<std::string>& arguments) {
-  std::ifstream file("/proc/" + std::to_string(pid) + "/cmdline", std::ios::binary);
-  std::string line((std::istreambuf_iterator<char>(file)), {});
+  std::string line = commandLine(pid);
   std::string expected;
   for (const std::string& each : arguments) expected += each + '\0';
   size_t program = line.find('\0');
-  return program != std::string::npos && line.substr(program + 1) == expected;
+  if (program == std::string::npos) return false;
+  std::string_view given = std::string_view(line).substr(program + 1);
+  if (!given.starts_with(expected)) return false;
+  given.remove_prefix(expected.size());
+  return given.empty() || given.starts_with(std::string(kSuccessorOf) + '\0');
 }
 
 }  // namespace ppx

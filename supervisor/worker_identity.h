@@ -9,11 +9,17 @@
 namespace ppx {
 
 uint8_t firstRowOf(WorkerRole role);
+WorkerRole roleOfRow(uint8_t row);  // kNone: it is nobody's
 
 // Of its program; see common/control_protocol.h.
 std::vector<std::string> workerArguments(const std::string& runtimeDir, uint8_t row, uint32_t incarnation);
 
-// Whether the process of a pid runs with exactly these arguments now (/proc/PID/cmdline).
+// A forwarder that is started as the planned successor of a living one.
+void addPredecessor(std::vector<std::string>& arguments, uint8_t row, uint32_t incarnation);
+
+// Whether the process of a pid runs with exactly these arguments now (/proc/PID/cmdline), and perhaps a
+// predecessor's.
 bool runsWith(int pid, const std::vector<std::string>& arguments);
+bool hasPredecessor(int pid);
 
 }  // namespace ppx

@@ -20,7 +20,9 @@ constexpr std::array<Row, kWorkerStates> kTransitions{{
          {S::kAbsent, A::kNone},             // channel closed
          {S::kAbsent, A::kNone},             // silent
          {S::kAbsent, A::kNone},             // died
-         {S::kAbsent, A::kNone}}},           // stop ordered
+         {S::kAbsent, A::kNone},           // stop ordered
+         {S::kAbsent, A::kNone},             // leave ordered
+         {S::kAbsent, A::kNone}}},           // stay ordered
     // kStarting
     Row{{{S::kStarting, A::kNone},
          {S::kStarting, A::kNone},
@@ -30,7 +32,9 @@ constexpr std::array<Row, kWorkerStates> kTransitions{{
          {S::kStarting, A::kNone},
          {S::kStarting, A::kKill},
          {S::kDead, A::kBury},
-         {S::kStopping, A::kAskToStop}}},
+         {S::kStopping, A::kAskToStop},
+         {S::kLeaving, A::kWithdraw},        // leave ordered
+         {S::kStarting, A::kNone}}},           // stay ordered
     // kGreeted
     Row{{{S::kGreeted, A::kNone},
          {S::kGreeted, A::kNone},
@@ -40,7 +44,9 @@ constexpr std::array<Row, kWorkerStates> kTransitions{{
          {S::kGreeted, A::kNone},            // it dials again, or falls silent
          {S::kGreeted, A::kKill},
          {S::kDead, A::kBury},
-         {S::kStopping, A::kAskToStop}}},
+         {S::kStopping, A::kAskToStop},
+         {S::kGreeted, A::kNone},            // leave ordered
+         {S::kGreeted, A::kNone}}},           // stay ordered
     // kReady
     Row{{{S::kReady, A::kNone},
          {S::kReady, A::kNone},
@@ -50,7 +56,9 @@ constexpr std::array<Row, kWorkerStates> kTransitions{{
          {S::kReady, A::kNone},              // it serves on without a channel
          {S::kReady, A::kKill},
          {S::kDead, A::kBury},
-         {S::kStopping, A::kAskToStop}}},
+         {S::kStopping, A::kAskToStop},
+         {S::kLeaving, A::kWithdraw},        // leave ordered
+         {S::kReady, A::kNone}}},           // stay ordered
     // kStopping
     Row{{{S::kStopping, A::kNone},
          {S::kStopping, A::kNone},
@@ -60,7 +68,9 @@ constexpr std::array<Row, kWorkerStates> kTransitions{{
          {S::kStopping, A::kNone},
          {S::kStopping, A::kNone},           // its deadline counts now
          {S::kAbsent, A::kBuryForGood},
-         {S::kStopping, A::kNone}}},
+         {S::kStopping, A::kNone},
+         {S::kStopping, A::kNone},           // leave ordered
+         {S::kStopping, A::kNone}}},           // stay ordered
     // kDead
     Row{{{S::kDead, A::kSpawn},
          {S::kStarting, A::kNone},
@@ -70,7 +80,21 @@ constexpr std::array<Row, kWorkerStates> kTransitions{{
          {S::kDead, A::kNone},
          {S::kDead, A::kNone},
          {S::kDead, A::kNone},
-         {S::kAbsent, A::kNone}}},
+         {S::kAbsent, A::kNone},
+         {S::kDead, A::kNone},               // leave ordered
+         {S::kDead, A::kNone}}},           // stay ordered
+    // kLeaving
+    Row{{{S::kLeaving, A::kNone},
+         {S::kLeaving, A::kNone},
+         {S::kLeaving, A::kNone},
+         {S::kLeaving, A::kWelcome},
+         {S::kLeaving, A::kNone},
+         {S::kLeaving, A::kNone},            // it goes on without a channel
+         {S::kLeaving, A::kKill},
+         {S::kAbsent, A::kBuryForGood},
+         {S::kStopping, A::kAskToStop},
+         {S::kLeaving, A::kNone},
+         {S::kReady, A::kAnnounce}}},
 }};
 // clang-format on
 
@@ -94,6 +118,8 @@ const char* workerStateName(WorkerState state) {
       return "stopping";
     case WorkerState::kDead:
       return "dead";
+    case WorkerState::kLeaving:
+      return "leaving";
   }
   return "unknown";
 }

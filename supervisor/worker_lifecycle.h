@@ -14,8 +14,9 @@ enum class WorkerState : uint8_t {
   kReady,     // it serves
   kStopping,  // it was told to stop, or will be as soon as it says hello
   kDead,      // its process is dead; the next one waits for its time
+  kLeaving,   // it serves, gives what it has to others, and ends by itself
 };
-inline constexpr size_t kWorkerStates = 6;
+inline constexpr size_t kWorkerStates = 7;
 
 enum class WorkerEvent : uint8_t {
   kSpawnDue,       // wanted, and its back-off is over
@@ -27,8 +28,10 @@ enum class WorkerEvent : uint8_t {
   kSilent,         // no heartbeat, or no hello, within its time
   kDied,           // its pidfd says so
   kStopOrdered,    // no process is wanted in the row any more
+  kLeaveOrdered,   // nor this one, once it has given away what it has
+  kStayOrdered,    // it is wanted after all
 };
-inline constexpr size_t kWorkerEvents = 9;
+inline constexpr size_t kWorkerEvents = 11;
 
 enum class WorkerAction : uint8_t {
   kNone,
@@ -42,6 +45,7 @@ enum class WorkerAction : uint8_t {
   kBuryForGood,   // its death, to all others
   kAskToStop,     // Stop on its channel, if there is one
   kCloseChannel,  // it broke the contract
+  kWithdraw,      // unreadiness, to all others
 };
 
 struct WorkerTransition {

@@ -75,6 +75,14 @@ ControlPeer::Handlers WorkerManager::peerHandlers() {
     if (of(peer) != nullptr && handlers_.upstreamChanged)
       handlers_.upstreamChanged(changed.upstream, changed.generation);
   };
+  handlers.handedOver = [this](ControlPeer& peer, const control::HandedOver& report) {
+    if (Worker* worker = of(peer); worker != nullptr && handlers_.handedOver)
+      handlers_.handedOver(worker->row, report);
+  };
+  handlers.tookOver = [this](ControlPeer& peer, const control::TookOver& report) {
+    if (Worker* worker = of(peer); worker != nullptr && handlers_.tookOver)
+      handlers_.tookOver(worker->row, report);
+  };
   return handlers;
 }
 
@@ -107,6 +115,8 @@ void WorkerManager::act(Worker& worker, WorkerAction action) {
       return bury(worker, false);
     case WorkerAction::kAskToStop:
       return askToStop(worker);
+    case WorkerAction::kWithdraw:
+      return withdraw(worker);
     case WorkerAction::kCloseChannel:
       if (worker.peer) std::exchange(worker.peer, nullptr)->close();
       return;
@@ -188,6 +198,7 @@ void WorkerManager::sendListeners(Worker& worker) {
 
 void WorkerManager::announce(Worker& worker) {
   worker.readySince = monotonicMillis();
+  table_.worker(worker.row).plan.store(static_cast<uint32_t>(WorkerPlan::kStays));
   table_.worker(worker.row).ready.store(1);
   spdlog::info("{} is ready (pid {})", nameOf(worker), worker.process.pid);
   if (worker.role == WorkerRole::kForwarder || worker.role == WorkerRole::kCustodian)
@@ -200,21 +211,30 @@ void WorkerManager::tellPeersChanged(const Worker* except) {
 }
 
 void WorkerManager::stop(WorkerRole role, Millis deadline) {
-  for (auto& [row, worker] : workers_) {
-    if (worker->role != role) continue;
-    worker->wanted = false;
-    worker->respawnTimer.cancel();
-    worker->stopDeadlineMs = static_cast<uint32_t>(deadline);
-    fire(*worker, WorkerEvent::kStopOrdered);
-    if (worker->state != WorkerState::kStopping) continue;
-    worker->stopTimer.expires_after(milliseconds(deadline + kStopSlackMs));
-    worker->stopTimer.async_wait([each = worker.get()](const boost::system::error_code& error) {
-      if (error || each->process.pid == 0) return;
-      spdlog::warn("{} (pid {}) has not left in time: killing it", nameOf(*each), each->process.pid);
-      killNow(each->process);
-    });
-  }
+  for (auto& [row, worker] : workers_)
+    if (worker->role == role) stop(*worker, deadline);
   changedSoon();
+}
+
+void WorkerManager::stopRow(uint8_t row, Millis deadline) {
+  stop(*workers_.at(row), deadline);
+}
+
+void WorkerManager::stop(Worker& worker, Millis deadline) {
+  worker.wanted = false;
+  worker.respawnTimer.cancel();
+  worker.stopDeadlineMs = static_cast<uint32_t>(deadline);
+  fire(worker, WorkerEvent::kStopOrdered);
+  if (worker.state == WorkerState::kStopping) killLater(worker, deadline + kStopSlackMs);
+}
+
+void WorkerManager::killLater(Worker& worker, Millis deadline) {
+  worker.stopTimer.expires_after(milliseconds(deadline));
+  worker.stopTimer.async_wait([each = &worker](const boost::system::error_code& error) {
+    if (error || each->process.pid == 0) return;
+    spdlog::warn("{} (pid {}) has not left in time: killing it", nameOf(*each), each->process.pid);
+    killNow(each->process);
+  });
 }
 
 void WorkerManager::askToStop(Worker& worker) {

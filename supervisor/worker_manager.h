@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "common/doorbells.h"
+#include "common/session_table.h"
 #include "supervisor/admin_context.h"
 #include "supervisor/control_server.h"
 #include "supervisor/custody_keeper.h"
@@ -25,6 +26,15 @@
 #include "supervisor/worker_lifecycle.h"
 
 namespace ppx {
+
+// A worker row at one moment, for operations.
+struct WorkerView {
+  std::string name;
+  WorkerState state = WorkerState::kAbsent;
+  int pid = 0;               // 0: no process
+  uint64_t incarnation = 0;  // 0: no process
+  uint32_t deaths = 0;       // of its processes, as long as this supervisor looks
+};
 
 class WorkerManager {
  public:
@@ -37,6 +47,8 @@ class WorkerManager {
   struct Handlers {
     std::function<void()> changed;  // a worker's state; on the loop, never from inside a call
     AdminContext::UpstreamChangedHandler upstreamChanged;
+    std::function<void(uint8_t row, const control::HandedOver&)> handedOver;
+    std::function<void(uint8_t row, const control::TookOver&)> tookOver;
   };
 
   WorkerManager(boost::asio::io_context& io, Options options, Table& table, const Doorbells& doorbells,
@@ -55,6 +67,22 @@ class WorkerManager {
   void stop(WorkerRole role, Millis deadline);
   void killAll();        // and starts nobody any more
   void sendListeners();  // to all acceptors: the list has changed
+
+  // For planned operations (worker_plans.cpp).
+  WorkerView view(uint8_t row) const;
+  std::vector<uint8_t> readyRows(WorkerRole role) const;
+  std::optional<uint8_t> freeRow(WorkerRole role) const;
+  bool anyLeaving(WorkerRole role) const;
+  // A process in an empty row, kept there from here on; a forwarder may be the successor of one that lives.
+  void startIn(uint8_t row, std::optional<WorkerId> predecessor);
+  // Chosen no more, and not started again when it ends; it is killed after `most`. `heir`: who takes what it
+  // leaves.
+  void leave(uint8_t row, uint8_t heir, Millis most);
+  void stay(uint8_t row);  // after leave(), after all
+  void stopRow(uint8_t row, Millis deadline);
+  void kill(uint8_t row);                    // and nobody comes after it
+  void bequeath(uint8_t row, uint8_t heir);  // and whatever its processes had goes to the heir
+  bool send(uint8_t row, const control::HandOver& message);  // false: it has no channel
 
   // None of the role has a process.
   bool gone(WorkerRole role) const;
@@ -83,7 +111,10 @@ class WorkerManager {
     uint64_t incarnation = 0;
     Millis readySince = 0;  // monotonic; 0: it never was
     bool wanted = false;
-    bool wasSilent = false;  // and was killed for that
+    uint32_t deaths = 0;
+    bool wasSilent = false;               // and was killed for that
+    std::optional<WorkerId> predecessor;  // whose successor it is started as, while that lives
+    std::optional<uint8_t> heir;          // who takes what it leaves
     uint32_t stopDeadlineMs = 0;
     boost::asio::posix::stream_descriptor deathWatch;
     boost::asio::steady_timer respawnTimer;
@@ -108,6 +139,10 @@ class WorkerManager {
   void welcome(Worker& worker, bool knowsTable);
   void announce(Worker& worker);
   void bury(Worker& worker, bool respawn);
+  uint32_t heirOf(const Worker& worker, bool respawn) const;
+  void withdraw(Worker& worker);
+  void stop(Worker& worker, Millis deadline);
+  void killLater(Worker& worker, Millis deadline);
   void backOff(Worker& worker, Millis servedMs);
   void askToStop(Worker& worker);
   void sendListeners(Worker& worker);
@@ -118,6 +153,9 @@ class WorkerManager {
   Worker* of(ControlPeer& peer);
   static std::string nameOf(const Worker& worker);
   bool adoptProcess(Worker& worker, int pid, uint64_t incarnation);
+  void adoptLiving(Worker& worker);
+  void adoptDead(Worker& worker);
+  bool anyWanted(WorkerRole role) const;
 
   boost::asio::io_context& io_;
   Options options_;

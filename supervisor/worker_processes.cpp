@@ -14,6 +14,7 @@ namespace asio = boost::asio;
 using std::chrono::milliseconds;
 
 constexpr size_t kMaxObituaries = 64;
+constexpr milliseconds kLeaveSlack{30'000};
 
 }  // namespace
 
@@ -27,8 +28,13 @@ void WorkerManager::start(WorkerRole role) {
 
 void WorkerManager::spawnInto(Worker& worker) {
   uint64_t incarnation = table_.header().nextIncarnation.fetch_add(1);
-  auto process = spawn(options_.programDir + "/" + programName(worker.role),
-                       workerArguments(options_.runtimeDir, worker.row, static_cast<uint32_t>(incarnation)));
+  std::vector<std::string> arguments =
+      workerArguments(options_.runtimeDir, worker.row, static_cast<uint32_t>(incarnation));
+  // Only while that one lives: the row's later processes are nobody's planned successors.
+  if (worker.predecessor &&
+      table_.worker(worker.predecessor->row).incarnation.load() == worker.predecessor->incarnation)
+    addPredecessor(arguments, worker.predecessor->row, worker.predecessor->incarnation);
+  auto process = spawn(options_.programDir + "/" + programName(worker.role), arguments);
   if (!process) {
     spdlog::error("{}: {}", nameOf(worker), process.error().text);
     return fire(worker, WorkerEvent::kSpawnFailed);
@@ -55,7 +61,9 @@ void WorkerManager::watchDeath(Worker& worker) {
                                });
 }
 
+// The living first: somebody has to be there for what the dead leave.
 void WorkerManager::adopt() {
+  std::vector<Worker*> dead;
   for (uint8_t row = 0; row < kWorkerRows; ++row) {
     WorkerRow& entry = table_.worker(row);
     uint64_t incarnation = entry.incarnation.load();
@@ -65,16 +73,39 @@ void WorkerManager::adopt() {
     Worker& worker = *workers_.at(row);
     worker.wanted = true;
     worker.incarnation = incarnation;
-    if (adoptProcess(worker, static_cast<int>(entry.pid.load()), incarnation)) {
-      spdlog::info("{} (pid {}) lives on; waiting for its hello", nameOf(worker), worker.process.pid);
-      watchDeath(worker);
-      fire(worker, WorkerEvent::kSpawned);
-    } else {
-      spdlog::warn("{} (pid {}) died while there was no supervisor", nameOf(worker), entry.pid.load());
-      worker.state = WorkerState::kStarting;
-      fire(worker, WorkerEvent::kDied);
-    }
+    if (adoptProcess(worker, static_cast<int>(entry.pid.load()), incarnation))
+      adoptLiving(worker);
+    else
+      dead.push_back(&worker);
   }
+  for (Worker* worker : dead) adoptDead(*worker);
+  // As many as there were, wherever their rows are: restarts and scaling move and add them.
+  std::erase_if(workers_, [this](const auto& each) {
+    return each.second->state == WorkerState::kAbsent && anyWanted(each.second->role);
+  });
+}
+
+void WorkerManager::adoptLiving(Worker& worker) {
+  spdlog::info("{} (pid {}) lives on; waiting for its hello", nameOf(worker), worker.process.pid);
+  watchDeath(worker);
+  fire(worker, WorkerEvent::kSpawned);
+  auto plan = static_cast<WorkerPlan>(table_.worker(worker.row).plan.load());
+  if (plan == WorkerPlan::kLeaving) {
+    worker.wanted = false;
+    fire(worker, WorkerEvent::kLeaveOrdered);
+    killLater(worker, (options_.workers.drainMax + kLeaveSlack).count());
+  } else if (plan == WorkerPlan::kArriving && hasPredecessor(worker.process.pid)) {
+    spdlog::warn("{} was a successor whose turn had not come: it goes", nameOf(worker));
+    kill(worker.row);
+  }
+}
+
+void WorkerManager::adoptDead(Worker& worker) {
+  WorkerRow& entry = table_.worker(worker.row);
+  spdlog::warn("{} (pid {}) died while there was no supervisor", nameOf(worker), entry.pid.load());
+  worker.wanted = static_cast<WorkerPlan>(entry.plan.load()) == WorkerPlan::kStays;
+  worker.state = worker.wanted ? WorkerState::kStarting : WorkerState::kLeaving;
+  fire(worker, WorkerEvent::kDied);
 }
 
 // A pid may mean another process by now: it is taken for the worker only if its arguments say so.
@@ -99,6 +130,7 @@ void WorkerManager::bury(Worker& worker, bool respawn) {
   worker.deathWatch.close(ignored);
   worker.stopTimer.cancel();
   worker.process = {};
+  ++worker.deaths;
   if (worker.peer) std::exchange(worker.peer, nullptr)->close();
   bool tell = worker.role == WorkerRole::kForwarder || worker.role == WorkerRole::kCustodian;
   Millis served = worker.readySince == 0 ? 0 : monotonicMillis() - worker.readySince;
@@ -107,9 +139,10 @@ void WorkerManager::bury(Worker& worker, bool respawn) {
   control::WorkerDied message;
   message.row = worker.row;
   message.incarnation = static_cast<uint32_t>(worker.incarnation);
-  message.successorRow = respawn ? worker.row : kWorkerRows;
+  message.successorRow = heirOf(worker, respawn);
   WorkerRow& row = table_.worker(worker.row);
   row.ready.store(0);
+  if (!respawn) row.plan.store(static_cast<uint32_t>(WorkerPlan::kStays));
   row.pid.store(0);
   row.incarnation.store(0);
   doorbells_.workerDied(table_);

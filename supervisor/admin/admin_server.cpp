@@ -3,6 +3,8 @@
 #include <arpa/inet.h>
 #include <openssl/crypto.h>
 
+#include "supervisor/admin/event_log.h"
+
 namespace ppx {
 namespace {
 
@@ -45,6 +47,8 @@ AdminServer::AdminServer(AdminContext context)
   addDownstreamRoutes(server_, context_, registry_);
   addStatusRoutes(server_, context_, registry_);
   addMetricsRoute(server_, context_, registry_);
+  addOperationRoutes(server_, context_);
+  addEventRoute(server_, context_);
   if (context_.onUpstreamChanged)
     context_.onUpstreamChanged(
         [this](uint32_t upstream, uint32_t generation) { registry_.changed(upstream, generation); });
@@ -59,6 +63,7 @@ Result<uint16_t> AdminServer::start() {
 }
 void AdminServer::stop() {
   registry_.stopWaiting();
+  if (context_.events != nullptr) context_.events->close();
   server_.stop();
 }
 

@@ -41,6 +41,8 @@ bool isHostSyntax(const std::string& host);
 void addUpstreamRoutes(HttpServer& server, const AdminContext& context, UpstreamRegistry& registry);
 void addDownstreamRoutes(HttpServer& server, const AdminContext& context, const UpstreamRegistry& registry);
 void addStatusRoutes(HttpServer& server, const AdminContext& context, const UpstreamRegistry& registry);
+void addOperationRoutes(HttpServer& server, const AdminContext& context);
+void addEventRoute(HttpServer& server, const AdminContext& context);
 void addMetricsRoute(HttpServer& server, const AdminContext& context, const UpstreamRegistry& registry);
 
 }  // namespace ppx

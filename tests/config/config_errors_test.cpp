@@ -51,7 +51,7 @@ TEST(ConfigErrors, KeepAStrangeKeyOnOneLine) {
 TEST(ConfigErrors, AreReportedTogetherInTheOrderOfTheFile) {
   EXPECT_THAT(
       errorsOf("[workers]\nforwarders = 33\n[admission]\nat_limit = 1\n[server]\nport = -1\nprot = 1"),
-      ElementsAre("paradox.toml:2:14: workers.forwarders: expected an integer from 1 to 32, found 33",
+      ElementsAre("paradox.toml:2:14: workers.forwarders: expected an integer from 1 to 31, found 33",
                   "paradox.toml:4:12: admission.at_limit: expected \"wait\" or \"refuse\", found 1",
                   "paradox.toml:6:8: server.port: expected an integer from 0 to 65535, found -1",
                   "paradox.toml:7:1: server.prot: unknown key; did you mean \"port\"?"));

@@ -12,8 +12,8 @@ using S = WorkerState;
 using E = WorkerEvent;
 using A = WorkerAction;
 
-constexpr S kAll[] = {S::kAbsent, S::kStarting, S::kGreeted, S::kReady, S::kStopping, S::kDead};
-constexpr S kLiving[] = {S::kStarting, S::kGreeted, S::kReady, S::kStopping};
+constexpr S kAll[] = {S::kAbsent, S::kStarting, S::kGreeted, S::kReady, S::kStopping, S::kDead, S::kLeaving};
+constexpr S kLiving[] = {S::kStarting, S::kGreeted, S::kReady, S::kStopping, S::kLeaving};
 
 void expect(S from, E event, S to, A action) {
   WorkerTransition got = workerTransition(from, event);
@@ -35,6 +35,8 @@ TEST(WorkerLifecycle, CoversEachStateAndEvent) {
        {S::kAbsent, A::kNone},
        {S::kAbsent, A::kNone},
        {S::kAbsent, A::kNone},
+       {S::kAbsent, A::kNone},
+       {S::kAbsent, A::kNone},
        {S::kAbsent, A::kNone}},
       {{S::kStarting, A::kNone},
        {S::kStarting, A::kNone},
@@ -44,7 +46,9 @@ TEST(WorkerLifecycle, CoversEachStateAndEvent) {
        {S::kStarting, A::kNone},
        {S::kStarting, A::kKill},
        {S::kDead, A::kBury},
-       {S::kStopping, A::kAskToStop}},
+       {S::kStopping, A::kAskToStop},
+       {S::kLeaving, A::kWithdraw},
+       {S::kStarting, A::kNone}},
       {{S::kGreeted, A::kNone},
        {S::kGreeted, A::kNone},
        {S::kGreeted, A::kNone},
@@ -53,7 +57,9 @@ TEST(WorkerLifecycle, CoversEachStateAndEvent) {
        {S::kGreeted, A::kNone},
        {S::kGreeted, A::kKill},
        {S::kDead, A::kBury},
-       {S::kStopping, A::kAskToStop}},
+       {S::kStopping, A::kAskToStop},
+       {S::kGreeted, A::kNone},
+       {S::kGreeted, A::kNone}},
       {{S::kReady, A::kNone},
        {S::kReady, A::kNone},
        {S::kReady, A::kNone},
@@ -62,7 +68,9 @@ TEST(WorkerLifecycle, CoversEachStateAndEvent) {
        {S::kReady, A::kNone},
        {S::kReady, A::kKill},
        {S::kDead, A::kBury},
-       {S::kStopping, A::kAskToStop}},
+       {S::kStopping, A::kAskToStop},
+       {S::kLeaving, A::kWithdraw},
+       {S::kReady, A::kNone}},
       {{S::kStopping, A::kNone},
        {S::kStopping, A::kNone},
        {S::kStopping, A::kNone},
@@ -71,6 +79,8 @@ TEST(WorkerLifecycle, CoversEachStateAndEvent) {
        {S::kStopping, A::kNone},
        {S::kStopping, A::kNone},
        {S::kAbsent, A::kBuryForGood},
+       {S::kStopping, A::kNone},
+       {S::kStopping, A::kNone},
        {S::kStopping, A::kNone}},
       {{S::kDead, A::kSpawn},
        {S::kStarting, A::kNone},
@@ -80,7 +90,20 @@ TEST(WorkerLifecycle, CoversEachStateAndEvent) {
        {S::kDead, A::kNone},
        {S::kDead, A::kNone},
        {S::kDead, A::kNone},
-       {S::kAbsent, A::kNone}},
+       {S::kAbsent, A::kNone},
+       {S::kDead, A::kNone},
+       {S::kDead, A::kNone}},
+      {{S::kLeaving, A::kNone},
+       {S::kLeaving, A::kNone},
+       {S::kLeaving, A::kNone},
+       {S::kLeaving, A::kWelcome},
+       {S::kLeaving, A::kNone},
+       {S::kLeaving, A::kNone},
+       {S::kLeaving, A::kKill},
+       {S::kAbsent, A::kBuryForGood},
+       {S::kStopping, A::kAskToStop},
+       {S::kLeaving, A::kNone},
+       {S::kReady, A::kAnnounce}},
   };
   for (size_t s = 0; s < kWorkerStates; ++s)
     for (size_t e = 0; e < kWorkerEvents; ++e)

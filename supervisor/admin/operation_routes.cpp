@@ -1,0 +1,53 @@
+// POST /admin/forwarders/..., GET /admin/operation: planned operations.
+#include <charconv>
+
+#include "supervisor/admin/admin_server.h"
+#include "supervisor/admin/api_values.h"
+
+namespace ppx {
+namespace {
+
+ApiJson timeOrNull(Millis realtimeMs) {
+  return realtimeMs == 0 ? ApiJson() : ApiJson(static_cast<double>(realtimeMs) / 1000);
+}
+
+ApiJson describe(const OperationStatus& operation) {
+  return {{"id", operation.id},
+          {"name", operation.name},
+          {"state", operationStateName(operation.state)},
+          {"progress", operation.progress},
+          {"text", operation.text},
+          {"started", timeOrNull(operation.startedRealtimeMs)},
+          {"ended", timeOrNull(operation.endedRealtimeMs)}};
+}
+
+void start(httplib::Response& response, const AdminContext& context, const OperationRequest& request) {
+  if (!context.operate) return replyError(response, 503, "not_serving", "no operations here");
+  OperationAnswer answer = context.operate(request);
+  if (answer.status >= 300) return replyError(response, answer.status, answer.code, answer.text);
+  reply(response, answer.status, {{"operation", describe(answer.operation)}});
+}
+
+void restartOne(const httplib::Request& request, httplib::Response& response, const AdminContext& context) {
+  std::string text = request.matches[1];
+  OperationRequest wanted{.kind = OperationRequest::Kind::kRestartForwarder};
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), wanted.number);
+  if (error != std::errc() || end != text.data() + text.size() || wanted.number >= kMaxForwarders)
+    return replyError(response, 404, "not_found", "no forwarder has the number " + text);
+  start(response, context, wanted);
+}
+
+}  // namespace
+
+void addOperationRoutes(HttpServer& server, const AdminContext& context) {
+  server.route("GET", "/admin/operation", [&](const auto&, auto& response) {
+    reply(response, 200, {{"operation", describe(context.status().operation)}});
+  });
+  server.route("POST", "/admin/forwarders/restart", [&](const auto&, auto& response) {
+    start(response, context, {.kind = OperationRequest::Kind::kRestartForwarders});
+  });
+  server.route("POST", "/admin/forwarders/*/restart",
+               [&](const auto& request, auto& response) { restartOne(request, response, context); });
+}
+
+}  // namespace ppx

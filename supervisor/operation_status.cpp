@@ -1,0 +1,29 @@
+#include "supervisor/operation_status.h"
+
+namespace ppx {
+
+std::string OperationRequest::name() const {
+  switch (kind) {
+    case Kind::kRestartForwarders:
+      return "restart of the forwarders";
+    case Kind::kRestartForwarder:
+      return "restart of forwarder-" + std::to_string(number);
+  }
+  return "unknown";
+}
+
+const char* operationStateName(OperationStatus::State state) {
+  switch (state) {
+    case OperationStatus::State::kNone:
+      return "none";
+    case OperationStatus::State::kRunning:
+      return "running";
+    case OperationStatus::State::kDone:
+      return "done";
+    case OperationStatus::State::kFailed:
+      return "failed";
+  }
+  return "unknown";
+}
+
+}  // namespace ppx

@@ -1,0 +1,41 @@
+// Planned operations as those who ask for them see them: what is asked, what is answered, how it stands.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "common/clock.h"
+
+namespace ppx {
+
+struct OperationRequest {
+  enum class Kind { kRestartForwarders, kRestartForwarder };
+  Kind kind = Kind::kRestartForwarders;
+  uint32_t number = 0;  // of one forwarder: the number in its name
+
+  std::string name() const;
+};
+
+// Of the operation under way, or the last one.
+struct OperationStatus {
+  enum class State { kNone, kRunning, kDone, kFailed };
+  uint64_t id = 0;
+  std::string name;
+  State state = State::kNone;
+  std::string progress;
+  std::string text;  // how it ended
+  Millis startedRealtimeMs = 0;
+  Millis endedRealtimeMs = 0;  // 0: it has not
+};
+
+const char* operationStateName(OperationStatus::State state);
+
+// As HTTP answers.
+struct OperationAnswer {
+  int status = 202;
+  std::string code;  // of an error
+  std::string text;
+  OperationStatus operation;
+};
+
+}  // namespace ppx

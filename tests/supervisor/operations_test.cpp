@@ -1,0 +1,172 @@
+// Planned operations over fake workers: order, refusal, the ways back.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include "supervisor/exit_codes.h"
+#include "tests/supervisor/admin_client.h"
+#include "tests/supervisor/small_config.h"
+
+namespace ppx::test {
+namespace {
+
+using ::testing::HasSubstr;
+
+// PPX_FAKE_forwarder: see fake_worker.cpp.
+struct Restart : ::testing::Test {
+  explicit Restart(std::vector<std::string> environment = {})
+      : daemon(smallConfig("forwarders = 2\nbarrier_timeout = '1s'\nrespawn_backoff_min = '10ms'\n"),
+               std::move(environment)) {}
+  void serve() {
+    daemon.start();
+    ASSERT_TRUE(daemon.serves()) << daemon.said();
+    table.emplace(daemon.table());
+    admin.emplace(daemon);
+  }
+  void end() {
+    EXPECT_EQ(daemon.stop(), kExitOrderly);
+    EXPECT_TRUE(daemon.everybodyGone());
+  }
+  // Rows of forwarders that have a process.
+  std::vector<uint32_t> living() const {
+    std::vector<uint32_t> rows;
+    for (uint32_t row = 0; row < kMaxForwarders; ++row)
+      if (table->worker(row).incarnation.load() != 0) rows.push_back(row);
+    return rows;
+  }
+  Daemon daemon;
+  std::optional<Table> table;
+  std::optional<AdminClient> admin;
+};
+
+TEST_F(Restart, OfAllForwardersGoesOneByOneThroughFreeRows) {
+  serve();
+  EXPECT_EQ(living(), (std::vector<uint32_t>{0, 1}));
+  ASSERT_EQ(admin->post("/admin/forwarders/restart").status, 202);
+  auto operation = admin->operationOver();
+  EXPECT_EQ(operation.at("state"), "done") << operation << daemon.said();
+  auto moves = admin->events("forwarder_moved");
+  ASSERT_EQ(moves.size(), 2u);
+  EXPECT_EQ(moves[0].at("forwarder"), "forwarder-0");
+  EXPECT_EQ(moves[0].at("to"), nlohmann::json::array({"forwarder-2"}));
+  EXPECT_EQ(moves[1].at("forwarder"), "forwarder-1");
+  EXPECT_EQ(moves[1].at("moved"), 5);  // what the fake says
+  EXPECT_EQ(moves[1].at("sessions"), 5);
+  EXPECT_EQ(living().size(), 2u);
+  for (uint32_t row : living()) {
+    EXPECT_EQ(table->worker(row).ready.load(), 1u);
+    EXPECT_EQ(table->worker(row).restarts.load(), 0u);
+  }
+  end();
+}
+
+TEST_F(Restart, OfOneForwarderLeavesTheOthersAlone) {
+  serve();
+  uint64_t other = table->worker(0).incarnation.load();
+  ASSERT_EQ(admin->post("/admin/forwarders/1/restart").status, 202);
+  EXPECT_EQ(admin->operationOver().at("state"), "done");
+  EXPECT_EQ(living(), (std::vector<uint32_t>{0, 2}));
+  EXPECT_EQ(table->worker(0).incarnation.load(), other);
+  EXPECT_EQ(admin->post("/admin/forwarders/9/restart").code(), "not_found");
+  EXPECT_EQ(admin->post("/admin/forwarders/x/restart").status, 404);
+  end();
+}
+
+TEST_F(Restart, AnEndedOneLeavesToItsSuccessorWhatIsLeft) {
+  serve();
+  uint64_t before = table->worker(1).incarnation.load();
+  ASSERT_EQ(admin->post("/admin/forwarders/1/restart").status, 202);
+  EXPECT_FALSE(
+      daemon.waitFor("heard that row 1 incarnation " + std::to_string(before) + " died, successor in row 2")
+          .empty());
+  end();
+}
+
+struct StuckRestart : Restart {
+  StuckRestart() : Restart({"PPX_FAKE_forwarder=holds"}) {}
+};
+
+TEST_F(StuckRestart, ASecondOperationIsToldWhatIsUnderWay) {
+  serve();
+  ASSERT_EQ(admin->post("/admin/forwarders/0/restart").status, 202);
+  auto refused = admin->post("/admin/forwarders/restart");
+  EXPECT_EQ(refused.status, 409);
+  EXPECT_EQ(refused.code(), "operation_under_way");
+  EXPECT_THAT(refused.message(), HasSubstr("restart of forwarder-0"));
+  end();
+}
+
+TEST_F(StuckRestart, ACrashOfTheOldOneEndsItWithTheNewOneInCharge) {
+  serve();
+  ASSERT_EQ(admin->post("/admin/forwarders/0/restart").status, 202);
+  ASSERT_FALSE(daemon.waitFor("was told to hand over").empty());
+  ::kill(static_cast<int>(table->worker(0).pid.load()), SIGKILL);
+  EXPECT_FALSE(daemon.waitFor("died, successor in row 2").empty());
+  EXPECT_EQ(admin->operationOver().at("state"), "done");
+  EXPECT_EQ(living(), (std::vector<uint32_t>{1, 2}));
+  end();
+}
+
+TEST_F(StuckRestart, ACrashedSuccessorIsReplacedAndHandedToAgain) {
+  serve();
+  ASSERT_EQ(admin->post("/admin/forwarders/0/restart").status, 202);
+  ASSERT_FALSE(daemon.waitFor("was told to hand over").empty());
+  uint64_t first = table->worker(2).incarnation.load();
+  ::kill(static_cast<int>(table->worker(2).pid.load()), SIGKILL);
+  ASSERT_FALSE(daemon.waitFor("was told to hand over").empty());
+  EXPECT_GT(table->worker(2).incarnation.load(), first);
+  EXPECT_EQ(admin->get("/admin/operation").body.at("operation").at("state"), "running");
+  end();
+}
+
+TEST_F(StuckRestart, ASuccessorThatDiesAgainAndAgainIsGivenUpAndTheOldOneServesOn) {
+  serve();
+  uint64_t old = table->worker(0).incarnation.load();
+  ASSERT_EQ(admin->post("/admin/forwarders/0/restart").status, 202);
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_FALSE(daemon.waitFor("was told to hand over").empty()) << i << daemon.said();
+    ::kill(static_cast<int>(table->worker(2).pid.load()), SIGKILL);
+  }
+  auto operation = admin->operationOver();
+  EXPECT_EQ(operation.at("state"), "failed");
+  EXPECT_THAT(operation.at("text"), HasSubstr("died 3 times; forwarder-0 serves on"));
+  EXPECT_EQ(living(), (std::vector<uint32_t>{0, 1}));
+  EXPECT_EQ(table->worker(0).incarnation.load(), old);
+  EXPECT_EQ(table->worker(0).ready.load(), 1u);
+  end();
+}
+
+TEST_F(StuckRestart, ASupervisorKilledInTheMiddleIsFollowedByOneThatLetsTheOldOneLeave) {
+  serve();
+  ASSERT_EQ(admin->post("/admin/forwarders/0/restart").status, 202);
+  ASSERT_FALSE(daemon.waitFor("was told to hand over").empty());
+  EXPECT_EQ(daemon.stop(SIGKILL), -SIGKILL);
+  daemon.startBeside();
+  ASSERT_TRUE(daemon.serves()) << daemon.said();
+  EXPECT_EQ(living(), (std::vector<uint32_t>{0, 1, 2}));
+  EXPECT_EQ(table->worker(0).ready.load(), 0u);
+  ::kill(static_cast<int>(table->worker(0).pid.load()), SIGKILL);
+  ASSERT_FALSE(daemon.waitFor("died, successor in row").empty());
+  EXPECT_EQ(living(), (std::vector<uint32_t>{1, 2}));
+  end();
+}
+
+struct BrokenRestart : Restart {
+  BrokenRestart() : Restart({"PPX_FAKE_forwarder=sterile"}) {}
+};
+
+TEST_F(BrokenRestart, ASuccessorThatNeverStartsChangesNothing) {
+  serve();
+  uint64_t before = table->worker(0).incarnation.load();
+  ASSERT_EQ(admin->post("/admin/forwarders/restart").status, 202);
+  auto operation = admin->operationOver();
+  EXPECT_EQ(operation.at("state"), "failed");
+  EXPECT_THAT(operation.at("text"), HasSubstr("nothing has changed"));
+  EXPECT_EQ(living(), (std::vector<uint32_t>{0, 1}));
+  EXPECT_EQ(table->worker(0).incarnation.load(), before);
+  EXPECT_EQ(table->worker(0).ready.load(), 1u);
+  end();
+}
+
+}  // namespace
+}  // namespace ppx::test
