@@ -21,7 +21,7 @@ struct WorkerIdentity {
   WorkerRole role = WorkerRole::kNone;
   WorkerId id;
   std::string runtimeDir;
-  std::optional<WorkerId> predecessor;  // a forwarder's: whose streams it waits for (control_protocol.h)
+  std::optional<WorkerId> predecessor = {};  // a forwarder's: whose streams it waits for (control_protocol.h)
 };
 
 // --runtime-dir DIR --row N --incarnation N [--successor-of ROW:INCARNATION]; ends the process with code 64 on anything else.
