@@ -145,6 +145,28 @@ TEST_P(Resume, AnUpstreamThatIsKilledCostsNobodyAByteOfItsAnswers) {
   }
 }
 
+// A planned restart under load: the same exactness, also while the upstream's replies are on their way.
+TEST_P(Resume, APlannedRestartOfTheForwardersCostsNobodyAByte) {
+  Gateway gateway({.upstreams = {port}});
+  gateway.waitForUpstream(port);
+  auto clients = swarm(gateway, 100, 41);
+  std::vector<pid_t> before = gateway.workers("forwarder");
+  ASSERT_EQ(gateway.post("/admin/forwarders/restart").status, 202);
+  Deadline deadline(kPatience);
+  auto replaced = [&] {
+    std::vector<pid_t> now = gateway.workers("forwarder");
+    return now.size() == before.size() && std::none_of(now.begin(), now.end(), [&](pid_t pid) {
+             return std::find(before.begin(), before.end(), pid) != before.end();
+           });
+  };
+  while (!replaced() && !deadline.passed()) clients->runFor(20 * kMillisecond);
+  EXPECT_TRUE(replaced());
+  clients->runFor(200 * kMillisecond);
+  expectIntact(*clients);
+  std::printf("longest pause %.0f ms\n", static_cast<double>(clients->stats().longestPause) / 1e6);
+  EXPECT_EQ(gateway.metric("paradox_sessions_in_doubt_total"), 0);
+}
+
 INSTANTIATE_TEST_SUITE_P(Libraries, Resume,
                          ::testing::Values(Language{"Cpp", cppEcho}, Language{"Python", pythonEcho}),
                          [](const auto& language) { return language.param.name; });
