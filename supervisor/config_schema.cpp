@@ -123,7 +123,7 @@ constexpr KeySpec kUpstream[] = {
 
 using W = WorkersConfig;
 constexpr KeySpec kWorkers[] = {
-    {"acceptors", field<&W::acceptors>(), integer(1, 16), "processes that accept clients"},
+    {"acceptors", field<&W::acceptors>(), integer(1, 15), "processes that accept clients"},
     {"forwarders", field<&W::forwarders>(), integer(1, 31), "processes that carry sessions"},
     {"heartbeat_timeout", field<&W::heartbeatTimeout>(), duration(kSecond, kHour),
      "a process that is silent for so long is taken for hung, and killed"},

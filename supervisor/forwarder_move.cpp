@@ -87,7 +87,12 @@ void ForwarderMove::advance() {
     if (gone) fire(MoveEvent::kReturned);
     return;
   }
-  if (sourceGone()) return fire(MoveEvent::kSourceGone);
+  if (sourceGone()) {
+    // Those that took say how it went as soon as they serve.
+    bool heard = settled_ || (figures_.served() >= figures_.given().moved && figures_.waiting() == 0);
+    if (step_ == MoveStep::kHanding && !heard) return settleSoon();
+    return fire(MoveEvent::kSourceGone);
+  }
   if (step_ <= MoveStep::kHanding && targetDeaths() - deathsBefore_ >= kAttempts) {
     why_ = "its successor died " + std::to_string(kAttempts) + " times";
     return fire(MoveEvent::kTargetGivenUp);
@@ -126,7 +131,8 @@ void ForwarderMove::act(MoveAction action) {
 void ForwarderMove::handOver() {
   toldTargets_ = targetLives();
   handOverId_ = nextHandOverId();
-  settled_ = false;
+  settled_ = settling_ = false;
+  settle_.cancel();
   control::HandOver message;
   message.id = handOverId_;
   message.sessions = plan_.sessions;
@@ -157,6 +163,7 @@ void ForwarderMove::tookOver(uint8_t row, const control::TookOver& report) {
 }
 
 void ForwarderMove::settleSoon() {
+  if (std::exchange(settling_, true)) return;
   settle_.expires_after(kSettle);
   settle_.async_wait([this](const boost::system::error_code& error) {
     if (error) return;

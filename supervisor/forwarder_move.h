@@ -69,7 +69,8 @@ class ForwarderMove {
   uint64_t toldTargets_ = 0;  // the lives of the targets that the last HandOver named
   uint32_t deathsBefore_ = 0;
   uint32_t handOverId_ = 0;
-  bool settled_ = false;
+  bool settling_ = false;
+  bool settled_ = false;  // waited long enough for them
   Millis began_ = 0;
 };
 

@@ -18,6 +18,8 @@ struct CommandLine {
   std::string runtimeDir = defaultRuntimeDir();
   std::string logLevel;
   bool check = false;
+  int checkTable = -1;
+  ProgramImage image;
 };
 
 constexpr int kSpdlogOff = 6;
@@ -38,6 +40,10 @@ void describe(CLI::App& app, CommandLine& line) {
       ->type_name("DIR")
       ->capture_default_str();
   app.add_flag("--check", line.check, "only say whether the configuration is good");
+  app.add_option("--check-table", line.checkTable,
+                 "with --check: and whether it can go on with the table in this descriptor (upgrade)")
+      ->type_name("FD")
+      ->needs("--check");
   app.add_option("--log-level", line.logLevel, "instead of management_server.log_level")
       ->type_name("LEVEL")
       ->check(CLI::IsMember(kLevels));
@@ -54,8 +60,15 @@ std::optional<Config> load(const std::string& file) {
   return std::move(loaded.config);
 }
 
-int check(const std::string& file) {
+// With the running supervisor's table: whether an upgrade to this program can work.
+int check(const std::string& file, int tableDescriptor) {
   if (!load(file)) return kExitConfiguration;
+  if (tableDescriptor >= 0) {
+    if (auto table = Table::map(UniqueFd(tableDescriptor)); !table) {
+      std::fprintf(stderr, "the running table cannot be used: %s\n", table.error().text.c_str());
+      return kExitConfiguration;
+    }
+  }
   std::printf("%s: ok\n", file.c_str());
   return kExitOrderly;
 }
@@ -77,8 +90,9 @@ int serve(const CommandLine& line) {
   if (!line.logLevel.empty()) config->management.logLevel = kLevels.at(line.logLevel);
   int level = spdlogLevel(config->management.logLevel);
   setLogLevel(level);
-  Supervisor supervisor(std::move(*config), std::move(spare),
-                        {std::filesystem::absolute(line.config).string(), workerProgramDir(), level});
+  Supervisor supervisor(
+      std::move(*config), std::move(spare),
+      {std::filesystem::absolute(line.config).string(), workerProgramDir(), level, line.image});
   if (auto failure = supervisor.prepare()) {
     spdlog::critical("{}", failure->text);
     return failure->exitCode;
@@ -92,10 +106,11 @@ int main(int argc, char** argv) {
   CLI::App app("The supervisor of a ParadoxPlex gateway.", "paradoxd");
   CommandLine line;
   describe(app, line);
+  line.image = thisProgram(argc, argv);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? kExitOrderly : kExitUsage;
   }
-  return line.check ? check(line.config) : serve(line);
+  return line.check ? check(line.config, line.checkTable) : serve(line);
 }

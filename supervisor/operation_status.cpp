@@ -8,6 +8,14 @@ std::string OperationRequest::name() const {
       return "restart of the forwarders";
     case Kind::kRestartForwarder:
       return "restart of forwarder-" + std::to_string(number);
+    case Kind::kScaleForwarders:
+      return "scaling to " + std::to_string(number) + " forwarders";
+    case Kind::kRestartAcceptors:
+      return "restart of the acceptors";
+    case Kind::kRestartProber:
+      return "restart of the prober";
+    case Kind::kUpgrade:
+      return "upgrade";
   }
   return "unknown";
 }

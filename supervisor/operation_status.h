@@ -9,9 +9,16 @@
 namespace ppx {
 
 struct OperationRequest {
-  enum class Kind { kRestartForwarders, kRestartForwarder };
+  enum class Kind {
+    kRestartForwarders,
+    kRestartForwarder,
+    kScaleForwarders,
+    kRestartAcceptors,
+    kRestartProber,
+    kUpgrade,
+  };
   Kind kind = Kind::kRestartForwarders;
-  uint32_t number = 0;  // of one forwarder: the number in its name
+  uint32_t number = 0;  // of one forwarder: the number in its name; of scaling: how many
 
   std::string name() const;
 };

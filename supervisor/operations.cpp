@@ -2,7 +2,10 @@
 
 #include "common/log.h"
 #include "supervisor/forwarder_restart.h"
+#include "supervisor/forwarder_scale.h"
+#include "supervisor/operation_sequence.h"
 #include "supervisor/worker_identity.h"
+#include "supervisor/worker_restart.h"
 
 namespace ppx {
 
@@ -10,13 +13,19 @@ Operations::Operations(OperationTools tools, std::function<void()> changed)
     : tools_(std::move(tools)), changed_(std::move(changed)) {}
 
 OperationAnswer Operations::start(const OperationRequest& request) {
-  if (operation_)
-    return {409, "operation_under_way", "under way: " + status_.name + " (" + status_.progress + ")",
-            status_};
+  if (OperationAnswer may = mayStart(); may.status != 202) return may;
   switch (request.kind) {
     case OperationRequest::Kind::kRestartForwarders:
     case OperationRequest::Kind::kRestartForwarder:
       return restartForwarders(request);
+    case OperationRequest::Kind::kScaleForwarders:
+      return begin<ForwarderScale>(request, request.number);
+    case OperationRequest::Kind::kRestartAcceptors:
+      return begin<WorkerRestart>(request, WorkerRole::kAcceptor);
+    case OperationRequest::Kind::kRestartProber:
+      return begin<WorkerRestart>(request, WorkerRole::kProber);
+    case OperationRequest::Kind::kUpgrade:
+      break;
   }
   return {404, "not_found", "no such operation", status_};
 }
@@ -36,16 +45,58 @@ OperationAnswer Operations::restartForwarders(const OperationRequest& request) {
   return begin<ForwarderRestart>(request, std::move(rows));
 }
 
-template <typename T, typename... Arguments>
-OperationAnswer Operations::begin(const OperationRequest& request, Arguments&&... arguments) {
-  status_ = {status_.id + 1, request.name(), OperationStatus::State::kRunning, "", "", realtimeMillis(), 0};
+OperationAnswer Operations::mayStart() const {
+  if (!underWay()) return {202, "", "", status_};
+  return {409, "operation_under_way", "under way: " + status_.name + " (" + status_.progress + ")", status_};
+}
+
+OperationAnswer Operations::announce(const std::string& name, const std::string& progress) {
+  status_ = {status_.id + 1, name, OperationStatus::State::kRunning, progress, "", realtimeMillis(), 0};
   spdlog::info("operation {}: {}", status_.id, status_.name);
   tools_.events.append("operation_started", {{"operation", status_.id}, {"name", status_.name}});
-  operation_ = std::make_unique<T>(tools_, std::forward<Arguments>(arguments)...,
-                                   [this](bool done, const std::string& text) { over(done, text); });
+  changed_();
+  return {202, "", "", status_};
+}
+
+void Operations::announceOver(bool done, const std::string& text) {
+  over(done, text);
+}
+
+template <typename T, typename... Arguments>
+OperationAnswer Operations::begin(const OperationRequest& request, Arguments&&... arguments) {
+  announce(request.name(), "");
+  run(std::make_unique<T>(tools_, std::forward<Arguments>(arguments)..., finisher()));
+  return {202, "", "", status_};
+}
+
+Operation::Finish Operations::finisher() {
+  return [this](bool done, const std::string& text) { over(done, text); };
+}
+
+void Operations::run(std::unique_ptr<Operation> operation) {
+  operation_ = std::move(operation);
   operation_->begin();
   showProgress();
-  return {202, "", "", status_};
+}
+
+void Operations::resumeUpgrade(uint64_t id) {
+  status_ = {id, "upgrade", OperationStatus::State::kRunning, "adopting the workers", "", realtimeMillis(),
+             0};
+}
+
+void Operations::roll(std::function<void()> over) {
+  spdlog::info("operation {}: upgrade: the workers change over", status_.id);
+  rolled_ = std::move(over);
+  std::deque<OperationSequence::Make> parts;
+  for (WorkerRole role : {WorkerRole::kAcceptor, WorkerRole::kProber})
+    parts.push_back([role](const OperationTools& tools, Operation::Finish finish) {
+      return std::make_unique<WorkerRestart>(tools, role, std::move(finish));
+    });
+  parts.push_back([](const OperationTools& tools, Operation::Finish finish) {
+    return std::make_unique<ForwarderRestart>(tools, tools.workers.readyRows(WorkerRole::kForwarder),
+                                              std::move(finish));
+  });
+  run(std::make_unique<OperationSequence>(tools_, std::move(parts), finisher()));
 }
 
 void Operations::over(bool done, const std::string& text) {
@@ -57,11 +108,12 @@ void Operations::over(bool done, const std::string& text) {
   tools_.events.append(done ? "operation_done" : "operation_failed",
                        {{"operation", status_.id}, {"name", status_.name}, {"text", text}});
   finished_ = std::move(operation_);
+  if (rolled_) std::exchange(rolled_, {})();
   changed_();
 }
 
 void Operations::stop() {
-  if (operation_) over(false, "the gateway is being stopped");
+  if (underWay()) over(false, "the gateway is being stopped");
 }
 
 void Operations::showProgress() {

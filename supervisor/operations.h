@@ -17,7 +17,15 @@ class Operations {
 
   // Answered as HTTP answers: 202 with what has begun, 404, 409 with what is under way.
   OperationAnswer start(const OperationRequest& request);
-  bool underWay() const { return operation_ != nullptr; }
+  // One that Supervisor does itself, up to its own end or announceOver().
+  OperationAnswer announce(const std::string& name, const std::string& progress);
+  void announceOver(bool done, const std::string& text);
+  // An upgrade that began under this number in the program before; then its rest: all workers, in turn.
+  void resumeUpgrade(uint64_t id);
+  void roll(std::function<void()> over);
+  // Empty: one may be started.
+  OperationAnswer mayStart() const;
+  bool underWay() const { return status_.state == OperationStatus::State::kRunning; }
   const OperationStatus& status() const { return status_; }
   // At the gateway's stop: it is given up where it stands.
   void stop();
@@ -30,8 +38,11 @@ class Operations {
   OperationAnswer restartForwarders(const OperationRequest& request);
   template <typename T, typename... Arguments>
   OperationAnswer begin(const OperationRequest& request, Arguments&&... arguments);
+  void run(std::unique_ptr<Operation> operation);
+  Operation::Finish finisher();
   void over(bool done, const std::string& text);
   void showProgress();
+  std::function<void()> rolled_;
 
   OperationTools tools_;
   std::function<void()> changed_;

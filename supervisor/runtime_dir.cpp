@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <optional>
 
 #include "common/control_protocol.h"
 #include "common/custody_protocol.h"
@@ -19,6 +20,7 @@ namespace fs = std::filesystem;
 
 constexpr char kLockName[] = "lock";
 constexpr int kLockTries = 100;
+constexpr char kHandedOn[] = "PPX_RUNTIME_LOCK";  // DESCRIPTOR:MADE
 
 Status makeFolder(const std::string& path, bool& made) {
   std::error_code error;
@@ -45,6 +47,13 @@ Error heldBy(const std::string& path, int lock) {
   return Error{EAGAIN, who + " has the runtime directory " + path};
 }
 
+bool isFile(int descriptor, const std::string& name) {
+  struct stat ours {
+  }, named{};
+  return ::fstat(descriptor, &ours) == 0 && ::stat(name.c_str(), &named) == 0 &&
+         ours.st_ino == named.st_ino && ours.st_dev == named.st_dev;
+}
+
 // The holder before us may remove the file between our open and our lock: then the lock is on a file that
 // nobody else will ever see, and the next one counts.
 Result<UniqueFd> lockFile(const std::string& path) {
@@ -59,13 +68,23 @@ Result<UniqueFd> lockFile(const std::string& path) {
       if (errno == EAGAIN || errno == EACCES) return heldBy(path, file.get());
       return systemError("locking " + name);
     }
-    struct stat ours {
-    }, named{};
-    if (::fstat(file.get(), &ours) == 0 && ::stat(name.c_str(), &named) == 0 && ours.st_ino == named.st_ino &&
-        ours.st_dev == named.st_dev)
-      return file;
+    if (isFile(file.get(), name)) return file;
   }
   return Error{EAGAIN, name + " is replaced all the time"};
+}
+
+// What the program before this one in the process handed on: opening the file again and closing either
+// descriptor would give up the lock.
+std::optional<UniqueFd> handedOnLock(const std::string& path, bool& made) {
+  const char* given = std::getenv(kHandedOn);
+  if (given == nullptr) return std::nullopt;
+  int descriptor = -1, wasMade = 0;
+  bool read = std::sscanf(given, "%d:%d", &descriptor, &wasMade) == 2;
+  ::unsetenv(kHandedOn);
+  if (!read || descriptor < 3 || !isFile(descriptor, path + "/" + kLockName)) return std::nullopt;
+  ::fcntl(descriptor, F_SETFD, FD_CLOEXEC);
+  made = wasMade != 0;
+  return UniqueFd(descriptor);
 }
 
 std::string environment(const char* name) {
@@ -90,7 +109,8 @@ Result<RuntimeDir> RuntimeDir::open(const std::string& path) {
   while (whole.size() > 1 && whole.back() == '/') whole.pop_back();
   bool made = false;
   if (Status folder = makeFolder(whole, made); !folder) return folder.error();
-  auto lock = lockFile(whole);
+  std::optional<UniqueFd> handedOn = handedOnLock(whole, made);
+  auto lock = handedOn ? Result<UniqueFd>(std::move(*handedOn)) : lockFile(whole);
   if (!lock) return lock.error();
   RuntimeDir dir(std::move(whole), std::move(*lock), made);
   if (Status pid = dir.write(kPidFileName, std::to_string(::getpid()) + "\n"); !pid) return pid.error();
@@ -107,12 +127,23 @@ Status RuntimeDir::write(const std::string& name, const std::string& text) const
   return Done{};
 }
 
+void RuntimeDir::handOn() const {
+  ::fcntl(lock_.get(), F_SETFD, 0);
+  ::setenv(kHandedOn, (std::to_string(lock_.get()) + (made_ ? ":1" : ":0")).c_str(), 1);
+}
+
+void RuntimeDir::keep() const {
+  ::fcntl(lock_.get(), F_SETFD, FD_CLOEXEC);
+  ::unsetenv(kHandedOn);
+}
+
 void RuntimeDir::removeFiles() {
   auto remove = [this](const std::string& name) { ::unlink(file(name).c_str()); };
   remove(control::kSocketName);
   remove(custody::kSocketName);
   for (uint8_t row = 0; row < kMaxForwarders; ++row) remove(handoff::socketName(row));
   remove(kAdminPortFileName);
+  remove("roll");
   abandon();
 }
 

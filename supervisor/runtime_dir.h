@@ -31,6 +31,9 @@ class RuntimeDir {
   std::string file(const std::string& name) const { return path_ + "/" + name; }
   // A small text file, replaced as a whole.
   Status write(const std::string& name, const std::string& text) const;
+  // The lock's descriptor for the next program in this process (exec), and back. open() there takes it.
+  void handOn() const;
+  void keep() const;
   // At an orderly stop: the gateway's files, the lock last, and the directory if open() made it.
   void removeFiles();
   // At a start that failed: the pid file and the lock. Sockets may be those of workers that live on.

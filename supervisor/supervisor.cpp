@@ -63,6 +63,7 @@ void Supervisor::makeWorkers() {
   };
   workers_.emplace(io_, std::move(options), *table_, *doorbells_, sockets_, std::move(handlers));
   operations_.emplace(OperationTools{io_, *workers_, events_, config_.workers}, [this] { publishStatus(); });
+  if (rollNote_) operations_->resumeUpgrade(rollNote_->operation);
   control_.emplace(io_, workers_->peerHandlers());
   auto incarnation = static_cast<uint32_t>(table_->header().nextIncarnation.fetch_add(1));
   custody_.emplace(io_, dir_.path(), incarnation, *table_, *doorbells_, sockets_);
@@ -154,6 +155,7 @@ void Supervisor::serve() {
               listener.name + ")";
   spdlog::info("listening on {}; admin API on {}:{}", places, config_.management.host, adminPort_);
   notifyService("READY=1\nSTATUS=serving");
+  rollIfNoted();
 }
 
 void Supervisor::warnWhenLate() {
@@ -176,6 +178,7 @@ void Supervisor::listenForSignals() {
 }
 
 void Supervisor::onSignal(int signal) {
+  if (signal == SIGUSR2) return upgradeBySignal();
   if (signal == SIGHUP) return;  // a closed terminal is no order to stop
   if (!stopping()) {
     spdlog::info("stopping (signal {}); once more: at once", signal);

@@ -23,6 +23,7 @@
 #include "supervisor/runtime_dir.h"
 #include "supervisor/settings_publisher.h"
 #include "supervisor/status_board.h"
+#include "supervisor/upgrade.h"
 #include "supervisor/worker_manager.h"
 
 namespace ppx {
@@ -35,6 +36,7 @@ class Supervisor {
     std::string configFile;
     std::string programDir;  // of the workers' programs
     int logLevel = 2;        // spdlog's numbers
+    ProgramImage image;      // for an upgrade
   };
 
   // The runtime directory is locked already; it is given up when the start fails or at the orderly stop.
@@ -73,6 +75,14 @@ class Supervisor {
   AdminContext adminContext();
   OperationAnswer operate(const OperationRequest& request);         // any other thread
   OperationAnswer startOperation(const OperationRequest& request);  // the loop
+  OperationAnswer mayOperate() const;                               // the loop
+  OperationAnswer onLoop(std::function<OperationAnswer()> work);
+  OperationAnswer upgrade(const OperationRequest& request);  // any other thread
+  void upgradeBySignal();
+  void stopAdminForUpgrade();
+  void exchangeProgram();
+  void rollIfNoted();
+  void notifyStopOfAdmin(std::function<void()> stopped);
   std::optional<StartFailure> startAdmin();
   void registerUpstreams();
   void sweepUpstreams();
@@ -111,6 +121,8 @@ class Supervisor {
   std::thread adminStop_;      // AdminServer::stop() waits for requests that wait for this loop
   bool adminWaited_ = false;   // it has returned, or its time is over
   bool adminStopped_ = false;  // it has returned
+  std::thread upgradeThread_;
+  std::optional<RollNote> rollNote_;
   Phase phase_ = Phase::kPrepared;
   bool adopted_ = false;
   bool fresh_ = false;  // the table is new: nobody else lives in the directory

@@ -3,6 +3,7 @@
 
 #include <boost/asio/post.hpp>
 #include <chrono>
+#include <fstream>
 #include <future>
 
 #include "common/log.h"
@@ -19,6 +20,12 @@ uint32_t millis(std::chrono::milliseconds time) {
   return static_cast<uint32_t>(time.count());
 }
 
+uint16_t portOfPredecessor(const RuntimeDir& dir) {
+  uint16_t port = 0;
+  std::ifstream(dir.file(kAdminPortFileName)) >> port;
+  return port;
+}
+
 }  // namespace
 
 // Both here, where AdminServer is known whole.
@@ -31,6 +38,7 @@ Supervisor::Supervisor(Config config, RuntimeDir dir, Options options)
 
 Supervisor::~Supervisor() {
   if (adminStop_.joinable()) adminStop_.join();
+  if (upgradeThread_.joinable()) upgradeThread_.join();
 }
 
 AdminContext Supervisor::adminContext() {
@@ -47,23 +55,42 @@ AdminContext Supervisor::adminContext() {
 }
 
 OperationAnswer Supervisor::operate(const OperationRequest& request) {
+  if (request.kind == OperationRequest::Kind::kUpgrade) return upgrade(request);
+  return onLoop([this, request] { return startOperation(request); });
+}
+
+OperationAnswer Supervisor::onLoop(std::function<OperationAnswer()> work) {
   auto answer = std::make_shared<std::promise<OperationAnswer>>();
   std::future<OperationAnswer> future = answer->get_future();
-  boost::asio::post(io_, [this, request, answer] { answer->set_value(startOperation(request)); });
+  boost::asio::post(io_, [work = std::move(work), answer] { answer->set_value(work()); });
   if (future.wait_for(kOperateDeadline) == std::future_status::ready) return future.get();
   return {503, "busy", "the supervisor does not answer in time", {}};
 }
 
-OperationAnswer Supervisor::startOperation(const OperationRequest& request) {
+OperationAnswer Supervisor::mayOperate() const {
   if (phase_ != Phase::kServing)
     return {503, "not_serving", stopping() ? "the gateway is being stopped" : "the gateway is still starting",
             operations_->status()};
-  return operations_->start(request);
+  return operations_->mayStart();
+}
+
+OperationAnswer Supervisor::startOperation(const OperationRequest& request) {
+  OperationAnswer may = mayOperate();
+  return may.status == 202 ? operations_->start(request) : may;
 }
 
 std::optional<StartFailure> Supervisor::startAdmin() {
+  // Where the kernel chose the port, whoever knows the predecessor's finds us there too, if it is still free.
+  uint16_t wanted = config_.management.port;
+  if (wanted == 0 && adopted_) config_.management.port = portOfPredecessor(dir_);
   admin_ = std::make_unique<AdminServer>(adminContext());
   auto port = admin_->start();
+  if (!port && wanted != config_.management.port) {
+    config_.management.port = wanted;
+    admin_ = std::make_unique<AdminServer>(adminContext());
+    port = admin_->start();
+  }
+  config_.management.port = wanted;
   if (!port) {
     // A certificate that does not fit (no errno), or a port that is not ours to take, stays so.
     bool permanent = port.error().code == 0 || port.error().code == EACCES;
@@ -99,20 +126,30 @@ void Supervisor::sweepUpstreams() {
 }
 
 void Supervisor::stopAdmin() {
-  auto waited = [this] {
+  notifyStopOfAdmin([this] {
     adminWaited_ = true;
     advance();
+  });
+}
+
+// `stopped`: all its requests have ended, or their time is over.
+void Supervisor::notifyStopOfAdmin(std::function<void()> stopped) {
+  if (adminStop_.joinable()) adminStop_.join();
+  auto once = std::make_shared<std::function<void()>>(std::move(stopped));
+  auto done = [once] {
+    if (*once) std::exchange(*once, {})();
   };
-  adminStop_ = std::thread([this, waited] {
+  adminStop_ = std::thread([this, done] {
     admin_->stop();
-    boost::asio::post(io_, [this, waited] {
+    boost::asio::post(io_, [this, done] {
       adminStopped_ = true;
-      waited();
+      adminDeadline_.cancel();
+      done();
     });
   });
   adminDeadline_.expires_after(config_.management.shutdownTimeout);
-  adminDeadline_.async_wait([waited](const boost::system::error_code& error) {
-    if (!error) waited();
+  adminDeadline_.async_wait([done](const boost::system::error_code& error) {
+    if (!error) done();
   });
 }
 

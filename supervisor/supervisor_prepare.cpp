@@ -32,6 +32,10 @@ std::optional<StartFailure> Supervisor::prepareAll() {
   signals_.add(SIGINT);
   signals_.add(SIGTERM);
   signals_.add(SIGHUP);
+  signals_.add(SIGUSR2);
+  unblockSignals();
+  rollNote_ = readRollNote(dir_);
+  if (rollNote_) events_.goOnAfter(rollNote_->lastEvent);
   status_.descriptorLimit = raiseDescriptorLimit();
   if (auto failure = missingPrograms()) return failure;
   if (auto failure = makeTable()) return failure;

@@ -73,6 +73,7 @@ class WorkerManager {
   std::vector<uint8_t> readyRows(WorkerRole role) const;
   std::optional<uint8_t> freeRow(WorkerRole role) const;
   bool anyLeaving(WorkerRole role) const;
+  uint64_t sessions(uint8_t row) const { return table_.worker(row).sessions.load(); }
   // A process in an empty row, kept there from here on; a forwarder may be the successor of one that lives.
   void startIn(uint8_t row, std::optional<WorkerId> predecessor);
   // Chosen no more, and not started again when it ends; it is killed after `most`. `heir`: who takes what it

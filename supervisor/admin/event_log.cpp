@@ -41,6 +41,16 @@ void EventLog::close() {
   changed_.notify_all();
 }
 
+void EventLog::reopen() {
+  std::lock_guard hold(mutex_);
+  closed_ = false;
+}
+
+void EventLog::goOnAfter(uint64_t sequence) {
+  std::lock_guard hold(mutex_);
+  last_ = sequence;
+}
+
 bool EventLog::closed() const {
   std::lock_guard hold(mutex_);
   return closed_;

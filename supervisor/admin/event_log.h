@@ -15,7 +15,7 @@
 namespace ppx {
 
 struct Event {
-  uint64_t sequence = 0;  // from 1, without gaps, for the life of this process image
+  uint64_t sequence = 0;  // from 1, without gaps, for the life of this process
   Millis realtimeMs = 0;
   std::string type;  // operation_started, forwarder_moved, ...
   nlohmann::ordered_json data;
@@ -31,8 +31,10 @@ class EventLog {
   // Until there is one after `sequence`, at most so long. False: there is none, or it was closed.
   bool wait(uint64_t sequence, Millis most) const;
   uint64_t last() const;
-  void close();  // ends every wait, for good
+  void close();  // ends every wait
   bool closed() const;
+  void reopen();
+  void goOnAfter(uint64_t sequence);  // of the image before this one; before the first append
 
  private:
   mutable std::mutex mutex_;

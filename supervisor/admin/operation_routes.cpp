@@ -37,15 +37,32 @@ void restartOne(const httplib::Request& request, httplib::Response& response, co
   start(response, context, wanted);
 }
 
+void scale(const httplib::Request& request, httplib::Response& response, const AdminContext& context) {
+  JsonBody body(request.body);
+  int64_t count = body.requiredInteger("count", 1, kMaxForwarders - 1);
+  if (auto error = body.error()) return replyError(response, *error);
+  start(response, context,
+        {.kind = OperationRequest::Kind::kScaleForwarders, .number = static_cast<uint32_t>(count)});
+}
+
+constexpr std::pair<const char*, OperationRequest::Kind> kPlain[] = {
+    {"/admin/forwarders/restart", OperationRequest::Kind::kRestartForwarders},
+    {"/admin/acceptors/restart", OperationRequest::Kind::kRestartAcceptors},
+    {"/admin/prober/restart", OperationRequest::Kind::kRestartProber},
+    {"/admin/upgrade", OperationRequest::Kind::kUpgrade}};
+
 }  // namespace
 
 void addOperationRoutes(HttpServer& server, const AdminContext& context) {
   server.route("GET", "/admin/operation", [&](const auto&, auto& response) {
     reply(response, 200, {{"operation", describe(context.status().operation)}});
   });
-  server.route("POST", "/admin/forwarders/restart", [&](const auto&, auto& response) {
-    start(response, context, {.kind = OperationRequest::Kind::kRestartForwarders});
-  });
+  for (const auto& [path, kind] : kPlain)
+    server.route("POST", path, [&context, kind = kind](const auto&, auto& response) {
+      start(response, context, {.kind = kind});
+    });
+  server.route("POST", "/admin/forwarders/scale",
+               [&](const auto& request, auto& response) { scale(request, response, context); });
   server.route("POST", "/admin/forwarders/*/restart",
                [&](const auto& request, auto& response) { restartOne(request, response, context); });
 }

@@ -1,0 +1,118 @@
+// Planned operations under traffic: no client sees a byte lost, doubled or out of order, and none is closed.
+#include <gtest/gtest.h>
+
+#include <thread>
+
+#include "tests/gateway/harness/echo_worker.h"
+#include "tests/load/duplex_swarm.h"
+
+namespace ppx::test {
+namespace {
+
+struct PlannedOperation : ::testing::Test {
+  static constexpr size_t kClients = 200;
+  EchoWorker upstream;
+  Gateway gateway{{.forwarders = 2, .upstreams = {upstream.port()}}};
+  std::unique_ptr<load::DuplexSwarm> swarm;
+
+  void SetUp() override {
+    gateway.waitForUpstream(upstream.port());
+    auto made = load::DuplexSwarm::connect(
+        {.target = {"127.0.0.1", gateway.port()}, .connections = kClients, .windowBytes = 8 << 10});
+    ASSERT_TRUE(made) << made.error().text;
+    swarm = std::move(*made);
+    ASSERT_TRUE(swarm->runUntilBytes(1, 10 * load::kSecond));
+  }
+  // Traffic goes on while the operation runs.
+  Json perform(const std::string& path, const Json& body = nullptr, Millis within = 30s) {
+    Response answer = gateway.post(path, body);
+    EXPECT_EQ(answer.status, 202) << answer.text;
+    Json operation;
+    Deadline deadline(within);
+    do {
+      swarm->runFor(20 * load::kMillisecond);
+      operation = gateway.getJson("/admin/operation").at("operation");
+    } while (operation.at("state") == "running" && !deadline.passed());
+    EXPECT_EQ(operation.at("state"), "done") << operation << gateway.log();
+    return operation;
+  }
+  std::vector<Json> events(const std::string& type) const {
+    Json all = gateway.getJson("/admin/events?follow=0").at("events");
+    std::vector<Json> out;
+    for (const Json& event : all)
+      if (event.at("event") == type) out.push_back(event.at("data"));
+    return out;
+  }
+  void expectNobodyNoticed() {
+    EXPECT_TRUE(swarm->drain(20 * load::kSecond));
+    load::SwarmStats stats = swarm->stats();
+    EXPECT_EQ(stats.intact, kClients) << stats.firstProblem;
+    EXPECT_EQ(stats.open, kClients) << stats.firstProblem;
+  }
+};
+
+TEST_F(PlannedOperation, RestartsOfAllForwardersAreSeenByNobody) {
+  auto before = gateway.workers("forwarder");
+  for (int i = 0; i < 3; ++i) perform("/admin/forwarders/restart");
+  for (pid_t now : gateway.workers("forwarder")) EXPECT_EQ(std::count(before.begin(), before.end(), now), 0);
+  auto moves = events("forwarder_moved");
+  EXPECT_EQ(moves.size(), 6u);
+  for (const Json& move : moves) {
+    std::printf("%s\n", move.dump().c_str());
+    EXPECT_GT(move.at("sessions"), 0);
+    EXPECT_EQ(move.at("mismatches"), 0);
+    EXPECT_EQ(move.at("closed"), 0);
+    EXPECT_EQ(move.at("in_doubt"), 0);
+  }
+  expectNobodyNoticed();
+}
+
+TEST_F(PlannedOperation, ScalingMovesSessionsAndIsSeenByNobody) {
+  for (int count : {4, 1, 2}) {
+    perform("/admin/forwarders/scale", {{"count", count}});
+    EXPECT_EQ(gateway.workers("forwarder").size(), static_cast<size_t>(count));
+  }
+  expectNobodyNoticed();
+}
+
+TEST_F(PlannedOperation, RestartsOfAcceptorsAndProberAreSeenByNobody) {
+  pid_t acceptor = gateway.worker("acceptor"), prober = gateway.worker("prober");
+  perform("/admin/acceptors/restart");
+  perform("/admin/prober/restart");
+  EXPECT_NE(gateway.worker("acceptor"), acceptor);
+  EXPECT_NE(gateway.worker("prober"), prober);
+  expectNobodyNoticed();
+}
+
+TEST_F(PlannedOperation, AnUpgradeKeepsPidAndPortsAndRollsTheWorkers) {
+  auto before = gateway.allProcesses();
+  uint64_t first = events("operation_started").size();
+  EXPECT_EQ(first, 0u);
+  auto asked = std::chrono::steady_clock::now();
+  ASSERT_EQ(gateway.post("/admin/upgrade").status, 202);
+  Json operation;
+  double back = -1;
+  Deadline deadline(30s);
+  do {
+    swarm->runFor(20 * load::kMillisecond);
+    Response answer = gateway.get("/admin/operation");
+    if (answer.status != 200) continue;
+    operation = answer.json().at("operation");
+    // The new image says where it is with the rest of the upgrade.
+    bool rolls = operation.at("progress") != "the admin API ends its requests";
+    if (back < 0 && rolls)
+      back = std::chrono::duration<double>(std::chrono::steady_clock::now() - asked).count();
+  } while ((back < 0 || operation.at("state") == "running") && !deadline.passed());
+  EXPECT_EQ(operation.at("state"), "done") << operation << gateway.log();
+  std::printf("the API of the new image answered %.3f s after the request\n", back);
+  EXPECT_EQ(gateway.status().at("pid"), gateway.pid());
+  for (const char* role : {"acceptor", "prober", "forwarder"})
+    for (pid_t now : gateway.workers(role))
+      EXPECT_EQ(std::count(before.begin(), before.end(), now), 0) << role;
+  expectNobodyNoticed();
+  swarm.reset();
+  gateway.stop();
+}
+
+}  // namespace
+}  // namespace ppx::test
