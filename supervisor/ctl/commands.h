@@ -7,7 +7,7 @@
 
 namespace ppx::ctl {
 
-enum ExitCode : int { kOk = 0, kRefused = 1, kUsage = 2, kUnreachable = 3 };
+enum ExitCode : int { kOk = 0, kRefused = 1, kUsage = 2, kUnreachable = 3, kUnderWay = 4 };
 
 struct Output {
   bool json = false;      // what the gateway said, as it said it

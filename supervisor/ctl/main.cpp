@@ -1,5 +1,5 @@
-// paradoxctl: the command line for people. Exit codes: 0 done, 1 the gateway refuses, 2 wrong usage, 3 not
-// reachable.
+// paradoxctl: the command line for people. Exit codes: 0 done, 1 the gateway refuses or it failed, 2 wrong
+// usage, 3 not reachable, 4 another operation is under way.
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -7,6 +7,7 @@
 
 #include "supervisor/ctl/commands.h"
 #include "supervisor/ctl/config_target.h"
+#include "supervisor/ctl/operation_commands.h"
 #include "supervisor/runtime_dir.h"
 
 namespace {
@@ -24,6 +25,9 @@ struct CommandLine {
   UpstreamToAdd upstream;
   SessionFilter filter;
   std::string uuid;
+  std::string what;
+  int count = 0;
+  bool follow = false;
   std::function<int(const GatewayClient&)> command;
 };
 
@@ -60,6 +64,27 @@ void describeUpstream(CLI::App& app, CommandLine& line) {
   });
 }
 
+void describeOperations(CLI::App& app, CommandLine& line) {
+  CLI::App* restarts = app.add_subcommand("restart", "restart processes; no client notices");
+  restarts->add_option("what", line.what, "forwarders, acceptors, prober, or one as forwarder-N")->required();
+  restarts->callback([&line] {
+    line.command = [&line](const GatewayClient& g) { return restart(g, line.output, line.what); };
+  });
+  CLI::App* scales = app.add_subcommand("scale", "another number of forwarders; no client notices");
+  scales->add_option("count", line.count, "of forwarders")->required()->check(CLI::Range(1, 31));
+  scales->callback([&line] {
+    line.command = [&line](const GatewayClient& g) { return scale(g, line.output, line.count); };
+  });
+  app.add_subcommand("upgrade", "change over to the programs that are on disk now")->callback([&line] {
+    line.command = [&line](const GatewayClient& g) { return upgrade(g, line.output); };
+  });
+  CLI::App* events = app.add_subcommand("events", "what operations did");
+  events->add_flag("--follow", line.follow, "and what comes");
+  events->callback([&line] {
+    line.command = [&line](const GatewayClient& g) { return showEvents(g, line.output, line.follow); };
+  });
+}
+
 void describeCommands(CLI::App& app, CommandLine& line) {
   app.add_subcommand("status", "the gateway and its processes")->callback([&line] {
     line.command = [&line](const GatewayClient& g) { return showStatus(g, line.output); };
@@ -82,6 +107,7 @@ void describeCommands(CLI::App& app, CommandLine& line) {
     line.command = [&line](const GatewayClient& g) { return checkReady(g, line.output); };
   });
   describeUpstream(app, line);
+  describeOperations(app, line);
   app.require_subcommand(1);
 }
 
@@ -130,7 +156,9 @@ int main(int argc, char** argv) {
   describeTarget(app, line);
   describeCommands(app, line);
   app.set_version_flag("--version", std::string("paradoxctl ") + PPX_VERSION);
-  app.footer("Exit codes: 0 done, 1 the gateway refuses, 2 wrong usage, 3 not reachable.");
+  app.footer(
+      "Exit codes: 0 done, 1 the gateway refuses or it failed, 2 wrong usage, 3 not reachable, "
+      "4 another operation is under way.");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

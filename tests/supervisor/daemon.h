@@ -53,6 +53,7 @@ class Daemon {
 
   int pid() const { return pid_; }
   std::string runtimeDir() const { return folder_.path() + "/run"; }
+  std::string program() const { return folder_.path() + "/bin/paradoxd"; }
   std::string configFile() const { return folder_.path() + "/paradox.toml"; }
   const std::string& said() const { return said_; }
   // The live table, from the custodian.

@@ -2,6 +2,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/wait.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
 
 #include "supervisor/exit_codes.h"
 #include "tests/supervisor/admin_client.h"
@@ -82,6 +87,83 @@ TEST_F(Restart, AnEndedOneLeavesToItsSuccessorWhatIsLeft) {
   end();
 }
 
+// What paradoxctl says to a script, and its exit code.
+struct Said {
+  int code = -1;
+  std::string text;
+};
+Said paradoxctl(const Daemon& daemon, const std::string& arguments) {
+  Said said;
+  std::string command = std::string(PPX_BIN_DIR) + "/paradoxctl --runtime-dir " + daemon.runtimeDir() + " " +
+                        arguments + " 2>&1";
+  FILE* pipe = ::popen(command.c_str(), "re");
+  char bytes[1024];
+  for (size_t n = 0; (n = std::fread(bytes, 1, sizeof(bytes), pipe)) > 0;) said.text.append(bytes, n);
+  int status = ::pclose(pipe);
+  said.code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  return said;
+}
+
+TEST_F(Restart, ParadoxctlWaitsForTheEndAndTellsItByItsExitCode) {
+  serve();
+  Said done = paradoxctl(daemon, "restart forwarders");
+  EXPECT_EQ(done.code, 0) << done.text;
+  EXPECT_THAT(done.text, HasSubstr("restart of the forwarders: 2 forwarders restarted\n"));
+  Said one = paradoxctl(daemon, "--json restart forwarder-2");
+  EXPECT_EQ(one.code, 0);
+  EXPECT_EQ(nlohmann::json::parse(one.text).at("operation").at("state"), "done");
+  EXPECT_EQ(paradoxctl(daemon, "scale 3").code, 0);
+  EXPECT_EQ(living().size(), 3u);
+  EXPECT_EQ(paradoxctl(daemon, "restart acceptors").code, 0);
+  EXPECT_EQ(paradoxctl(daemon, "restart prober").code, 0);
+  EXPECT_EQ(paradoxctl(daemon, "restart forwarder-30").code, 1);
+  EXPECT_EQ(paradoxctl(daemon, "restart everything").code, 2);
+  EXPECT_THAT(paradoxctl(daemon, "events").text, HasSubstr("forwarder_moved"));
+  end();
+  EXPECT_EQ(paradoxctl(daemon, "restart prober").code, 3);
+}
+
+TEST_F(Restart, OfEverythingByAnUpgradeKeepsPidLockAndPort) {
+  serve();
+  auto before = admin->get("/admin/status").body;
+  Said done = paradoxctl(daemon, "upgrade");
+  EXPECT_EQ(done.code, 0) << done.text << daemon.said();
+  auto after = admin->get("/admin/status").body;
+  EXPECT_EQ(after.at("pid"), daemon.pid());
+  EXPECT_EQ(after.at("admin").at("port"), before.at("admin").at("port"));
+  EXPECT_EQ(after.at("listeners"), before.at("listeners"));
+  EXPECT_THAT(daemon.second().said, HasSubstr("has the runtime directory"));
+  EXPECT_EQ(paradoxctl(daemon, "upgrade").code, 0);
+  EXPECT_THAT(daemon.second().said, HasSubstr("(pid " + std::to_string(daemon.pid()) + ")"));
+  end();
+}
+
+TEST_F(Restart, AnUpgradeToAProgramThatCannotRunChangesNothing) {
+  serve();
+  auto before = admin->get("/admin/status").body.at("workers").size();
+  std::string program = daemon.program();
+  std::filesystem::remove(program);
+  std::ofstream(program) << "#!/bin/sh\necho it is too old for this; exit 3\n";
+  std::filesystem::permissions(program, std::filesystem::perms::owner_all);
+  auto refused = admin->post("/admin/upgrade");
+  EXPECT_EQ(refused.status, 500);
+  EXPECT_EQ(refused.code(), "upgrade_impossible");
+  EXPECT_THAT(refused.message(), HasSubstr("it is too old for this"));
+  std::filesystem::remove(program);
+  EXPECT_EQ(paradoxctl(daemon, "upgrade").code, 1);
+  EXPECT_EQ(admin->get("/admin/status").body.at("workers").size(), before);
+  EXPECT_EQ(living(), (std::vector<uint32_t>{0, 1}));
+  end();
+}
+
+TEST_F(Restart, ASignalIsAnUpgradeToo) {
+  serve();
+  ::kill(daemon.pid(), SIGUSR2);
+  ASSERT_FALSE(daemon.waitFor("upgrade is done").empty()) << daemon.said();
+  EXPECT_EQ(living().size(), 2u);
+  end();
+}
+
 struct StuckRestart : Restart {
   StuckRestart() : Restart({"PPX_FAKE_forwarder=holds"}) {}
 };
@@ -93,6 +175,7 @@ TEST_F(StuckRestart, ASecondOperationIsToldWhatIsUnderWay) {
   EXPECT_EQ(refused.status, 409);
   EXPECT_EQ(refused.code(), "operation_under_way");
   EXPECT_THAT(refused.message(), HasSubstr("restart of forwarder-0"));
+  EXPECT_EQ(paradoxctl(daemon, "restart forwarders").code, 4);
   end();
 }
 
