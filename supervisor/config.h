@@ -1,7 +1,7 @@
 // The gateway's configuration as plain values: what a file says, with every default filled in.
 //
-// The supervisor loads it (supervisor/config_loader.h) and hands its children what they need; nobody changes
-// it afterwards. A default-constructed Config is one listener's worth short of a running gateway: parseConfig
+// The supervisor loads it (supervisor/config_loader.h) and hands its children what they need; only a reload
+// changes it afterwards. A default-constructed Config is one listener's worth short of a running gateway: parseConfig
 // adds the default listener. The keys, their ranges and their help are in supervisor/config_schema.cpp;
 // TOML's snake_case key is the member's name in camelCase, byte sizes end in Bytes, durations are
 // std::chrono::milliseconds.
@@ -36,12 +36,14 @@ struct ListenerConfig {
   std::chrono::milliseconds idleTimeout{0};            // default: [sessions]'s; 0: off
   std::chrono::milliseconds halfCloseTimeout{10'000};  // default: [sessions]'s
   std::uint32_t backlog = 4096;
+  bool operator==(const ListenerConfig&) const = default;
 };
 
 // [[pool]]; a pool that a listener or an upstream merely names is here too.
 struct PoolConfig {
   std::string name = "default";
   Routing routing = Routing::kSession;
+  bool operator==(const PoolConfig&) const = default;
 };
 
 // [[upstream]], known from the start; others come through the admin API.
@@ -51,6 +53,7 @@ struct UpstreamConfig {
   std::string pool = "default";
   std::chrono::milliseconds aliveTimeout{30'000};
   std::chrono::milliseconds readyTimeout{5'000};
+  bool operator==(const UpstreamConfig&) const = default;
 };
 
 // [workers]
@@ -62,6 +65,7 @@ struct WorkersConfig {
   std::chrono::milliseconds drainMax{600'000};
   std::chrono::milliseconds respawnBackoffMin{100};
   std::chrono::milliseconds respawnBackoffMax{10'000};
+  bool operator==(const WorkersConfig&) const = default;
 };
 
 // [sessions]
@@ -85,6 +89,7 @@ struct SessionsConfig {
   std::chrono::milliseconds keepaliveInterval{15'000};  // whole seconds
   std::uint32_t keepaliveCount = 4;
   std::chrono::milliseconds userTimeout{120'000};  // TCP_USER_TIMEOUT; 0: the kernel's own
+  bool operator==(const SessionsConfig&) const = default;
 };
 
 // [admission]
@@ -92,6 +97,7 @@ struct AdmissionConfig {
   std::uint32_t maxSessions = 0;    // 0: what descriptors and slots allow
   std::uint32_t maxPerAddress = 0;  // 0: off
   AtLimit atLimit = AtLimit::kWait;
+  bool operator==(const AdmissionConfig&) const = default;
 };
 
 // [management_server.tls]; both empty: HTTP, both set: HTTPS.
@@ -99,6 +105,7 @@ struct TlsConfig {
   std::string certPath;
   std::string keyPath;
   bool enabled() const { return !certPath.empty(); }
+  bool operator==(const TlsConfig&) const = default;
 };
 
 // [management_server]

@@ -31,6 +31,8 @@ class CustodyKeeper {
   // Dials, and puts everything each time a custodian answers. Again: dials at once.
   void start() { client_.start(); }
   void stop() { client_.stop(); }
+  // The sockets have changed: puts all again.
+  void refill() { fill(); }
   // Called each time all of it is held.
   void onFilled(std::function<void()> handler) { filled_ = std::move(handler); }
   // The custodian's copies of the listeners are closed, and no longer put; `done` when it says so.

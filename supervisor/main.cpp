@@ -90,9 +90,9 @@ int serve(const CommandLine& line) {
   if (!line.logLevel.empty()) config->management.logLevel = kLevels.at(line.logLevel);
   int level = spdlogLevel(config->management.logLevel);
   setLogLevel(level);
-  Supervisor supervisor(
-      std::move(*config), std::move(spare),
-      {std::filesystem::absolute(line.config).string(), workerProgramDir(), level, line.image});
+  Supervisor supervisor(std::move(*config), std::move(spare),
+                        {std::filesystem::absolute(line.config).string(), workerProgramDir(), level,
+                         !line.logLevel.empty(), line.image});
   if (auto failure = supervisor.prepare()) {
     spdlog::critical("{}", failure->text);
     return failure->exitCode;

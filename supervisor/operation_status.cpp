@@ -16,6 +16,8 @@ std::string OperationRequest::name() const {
       return "restart of the prober";
     case Kind::kUpgrade:
       return "upgrade";
+    case Kind::kReload:
+      return "reload";
   }
   return "unknown";
 }

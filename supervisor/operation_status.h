@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "common/clock.h"
 
@@ -16,6 +17,7 @@ struct OperationRequest {
     kRestartAcceptors,
     kRestartProber,
     kUpgrade,
+    kReload,
   };
   Kind kind = Kind::kRestartForwarders;
   uint32_t number = 0;  // of one forwarder: the number in its name; of scaling: how many
@@ -43,6 +45,7 @@ struct OperationAnswer {
   std::string code;  // of an error
   std::string text;
   OperationStatus operation;
+  std::vector<std::string> changed = {};  // by a reload, for people
 };
 
 }  // namespace ppx

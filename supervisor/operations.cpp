@@ -25,6 +25,7 @@ OperationAnswer Operations::start(const OperationRequest& request) {
     case OperationRequest::Kind::kRestartProber:
       return begin<WorkerRestart>(request, WorkerRole::kProber);
     case OperationRequest::Kind::kUpgrade:
+    case OperationRequest::Kind::kReload:
       break;
   }
   return {404, "not_found", "no such operation", status_};

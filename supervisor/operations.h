@@ -27,6 +27,8 @@ class Operations {
   OperationAnswer mayStart() const;
   bool underWay() const { return status_.state == OperationStatus::State::kRunning; }
   const OperationStatus& status() const { return status_; }
+  // For those that begin from here on.
+  void configure(const WorkersConfig& workers) { tools_.config = workers; }
   // At the gateway's stop: it is given up where it stands.
   void stop();
 

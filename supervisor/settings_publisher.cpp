@@ -76,6 +76,13 @@ bool SettingsPublisher::publishSettings(const Config& config, uint32_t capacity)
   return true;
 }
 
+bool SettingsPublisher::hasRoomForPools(const Config& config) const {
+  auto taken = static_cast<uint32_t>(findPool("default") ? 0 : 1);
+  for (uint32_t i = 0; i < kMaxPools; ++i) taken += table_.pool(i).used.load() != 0 ? 1 : 0;
+  for (const PoolConfig& pool : config.pools) taken += findPool(pool.name) ? 0 : 1;
+  return taken <= kMaxPools;
+}
+
 std::optional<uint32_t> SettingsPublisher::rowForListener(const std::string& name) const {
   std::optional<uint32_t> unused;
   for (uint32_t i = 0; i < kMaxListeners; ++i) {

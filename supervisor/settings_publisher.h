@@ -33,6 +33,8 @@ class SettingsPublisher {
   // Pools, then the header's settings; one step of settingsEpoch. A pool's row stays its own for the life of
   // the table, and "default" has row 0. False: more pools have been named than the table has rows.
   bool publishSettings(const Config& config, uint32_t capacity);
+  // For all that publishSettings would name.
+  bool hasRoomForPools(const Config& config) const;
   // The row of a listener of this name, its own or a free one; none: all are taken.
   std::optional<uint32_t> rowForListener(const std::string& name) const;
   void publishListener(uint32_t row, const ListenerConfig& listener, const Config& config, uint16_t port);

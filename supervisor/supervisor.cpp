@@ -179,7 +179,10 @@ void Supervisor::listenForSignals() {
 
 void Supervisor::onSignal(int signal) {
   if (signal == SIGUSR2) return upgradeBySignal();
-  if (signal == SIGHUP) return;  // a closed terminal is no order to stop
+  if (signal == SIGHUP) {
+    if (OperationAnswer answer = reload(); answer.status >= 300) spdlog::error("no reload: {}", answer.text);
+    return;
+  }
   if (!stopping()) {
     spdlog::info("stopping (signal {}); once more: at once", signal);
     return beginStop();

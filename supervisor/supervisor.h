@@ -10,6 +10,7 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -29,14 +30,16 @@
 namespace ppx {
 
 class AdminServer;
+struct ReloadPlan;
 
 class Supervisor {
  public:
   struct Options {
     std::string configFile;
-    std::string programDir;  // of the workers' programs
-    int logLevel = 2;        // spdlog's numbers
-    ProgramImage image;      // for an upgrade
+    std::string programDir;       // of the workers' programs
+    int logLevel = 2;             // spdlog's numbers
+    bool logLevelForced = false;  // the command line has it
+    ProgramImage image;           // for an upgrade
   };
 
   // The runtime directory is locked already; it is given up when the start fails or at the orderly stop.
@@ -79,6 +82,12 @@ class Supervisor {
   OperationAnswer onLoop(std::function<OperationAnswer()> work);
   OperationAnswer upgrade(const OperationRequest& request);  // any other thread
   void upgradeBySignal();
+  OperationAnswer reload();
+  OperationAnswer refuseReload(int status, const std::string& code, const std::string& why);
+  OperationAnswer takeIntoUse(Config wanted);
+  void publishListeners(const ReloadPlan& plan, std::map<std::string, ListenerSocket>& bound);
+  void drainUpstream(const UpstreamConfig& upstream);
+  void applyWorkers(const Config& before);
   void stopAdminForUpgrade();
   void exchangeProgram();
   void rollIfNoted();

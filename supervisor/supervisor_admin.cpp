@@ -56,6 +56,7 @@ AdminContext Supervisor::adminContext() {
 
 OperationAnswer Supervisor::operate(const OperationRequest& request) {
   if (request.kind == OperationRequest::Kind::kUpgrade) return upgrade(request);
+  if (request.kind == OperationRequest::Kind::kReload) return onLoop([this] { return reload(); });
   return onLoop([this, request] { return startOperation(request); });
 }
 

@@ -37,10 +37,14 @@ WorkerManager::WorkerManager(asio::io_context& io, Options options, Table& table
       sockets_(sockets),
       handlers_(std::move(handlers)),
       lookTimer_(io),
-      lookInterval_(std::clamp<Millis>(options_.workers.heartbeatTimeout.count() / 5, 50, 1000)),
+      lookInterval_(lookIntervalOf(options_.workers)),
       lastLook_(monotonicMillis()) {
   for (WorkerRole role : roles()) addRows(role);
   armLook();
+}
+
+Millis WorkerManager::lookIntervalOf(const WorkersConfig& workers) {
+  return std::clamp<Millis>(workers.heartbeatTimeout.count() / 5, 50, 1000);
 }
 
 WorkerManager::~WorkerManager() = default;

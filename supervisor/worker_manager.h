@@ -65,6 +65,10 @@ class WorkerManager {
   void start(WorkerRole role);
   // Tells those of a role to leave within `deadline`; who does not is killed. None of them is started again.
   void stop(WorkerRole role, Millis deadline);
+  // Timeouts, and the level of workers that start from here on.
+  void configure(const WorkersConfig& workers, uint32_t logLevel);
+  // Another number of a role's processes: more in free rows, or the last ones leave.
+  void resize(WorkerRole role, uint32_t count);
   void killAll();        // and starts nobody any more
   void sendListeners();  // to all acceptors: the list has changed
 
@@ -125,6 +129,7 @@ class WorkerManager {
     std::shared_ptr<ControlPeer> peer;
   };
 
+  static Millis lookIntervalOf(const WorkersConfig& workers);
   void addRows(WorkerRole role);
   void addRow(WorkerRole role, uint8_t row);
   void fire(Worker& worker, WorkerEvent event);

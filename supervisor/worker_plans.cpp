@@ -8,6 +8,11 @@
 #include "supervisor/worker_manager.h"
 
 namespace ppx {
+namespace {
+
+constexpr Millis kResizeStopMs = 5'000;
+
+}  // namespace
 
 WorkerView WorkerManager::view(uint8_t row) const {
   auto found = workers_.find(row);
@@ -57,6 +62,23 @@ void WorkerManager::startIn(uint8_t row, std::optional<WorkerId> predecessor) {
       RespawnBackoff(options_.workers.respawnBackoffMin.count(), options_.workers.respawnBackoffMax.count());
   table_.worker(row).plan.store(static_cast<uint32_t>(WorkerPlan::kArriving));
   fire(worker, WorkerEvent::kSpawnDue);
+}
+
+void WorkerManager::configure(const WorkersConfig& workers, uint32_t logLevel) {
+  options_.workers = workers;
+  options_.logLevel = logLevel;
+  lookInterval_ = lookIntervalOf(workers);
+  for (auto& [row, worker] : workers_)
+    worker->backoff = RespawnBackoff(workers.respawnBackoffMin.count(), workers.respawnBackoffMax.count());
+}
+
+void WorkerManager::resize(WorkerRole role, uint32_t count) {
+  std::vector<uint8_t> wanted;
+  for (const auto& [row, worker] : workers_)
+    if (worker->role == role && worker->wanted) wanted.push_back(row);
+  for (; wanted.size() > count; wanted.pop_back()) stopRow(wanted.back(), kResizeStopMs);
+  for (size_t have = wanted.size(); have < count; ++have)
+    if (auto free = freeRow(role)) startIn(*free, std::nullopt);
 }
 
 void WorkerManager::leave(uint8_t row, uint8_t heir, Millis most) {

@@ -45,6 +45,15 @@ void scale(const httplib::Request& request, httplib::Response& response, const A
         {.kind = OperationRequest::Kind::kScaleForwarders, .number = static_cast<uint32_t>(count)});
 }
 
+void reload(httplib::Response& response, const AdminContext& context) {
+  if (!context.operate) return replyError(response, 503, "not_serving", "no operations here");
+  OperationAnswer answer = context.operate({.kind = OperationRequest::Kind::kReload});
+  if (answer.status >= 300) return replyError(response, answer.status, answer.code, answer.text);
+  bool scales = answer.operation.state == OperationStatus::State::kRunning;
+  reply(response, 200,
+        {{"changed", answer.changed}, {"operation", scales ? describe(answer.operation) : ApiJson()}});
+}
+
 constexpr std::pair<const char*, OperationRequest::Kind> kPlain[] = {
     {"/admin/forwarders/restart", OperationRequest::Kind::kRestartForwarders},
     {"/admin/acceptors/restart", OperationRequest::Kind::kRestartAcceptors},
@@ -61,6 +70,7 @@ void addOperationRoutes(HttpServer& server, const AdminContext& context) {
     server.route("POST", path, [&context, kind = kind](const auto&, auto& response) {
       start(response, context, {.kind = kind});
     });
+  server.route("POST", "/admin/reload", [&](const auto&, auto& response) { reload(response, context); });
   server.route("POST", "/admin/forwarders/scale",
                [&](const auto& request, auto& response) { scale(request, response, context); });
   server.route("POST", "/admin/forwarders/*/restart",

@@ -78,6 +78,9 @@ void describeOperations(CLI::App& app, CommandLine& line) {
   app.add_subcommand("upgrade", "change over to the programs that are on disk now")->callback([&line] {
     line.command = [&line](const GatewayClient& g) { return upgrade(g, line.output); };
   });
+  app.add_subcommand("reload", "take the changed configuration file into use")->callback([&line] {
+    line.command = [&line](const GatewayClient& g) { return reload(g, line.output); };
+  });
   CLI::App* events = app.add_subcommand("events", "what operations did");
   events->add_flag("--follow", line.follow, "and what comes");
   events->callback([&line] {

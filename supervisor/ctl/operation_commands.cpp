@@ -120,6 +120,20 @@ int upgrade(const GatewayClient& gateway, const Output& output) {
   return start(gateway, output, "/admin/upgrade");
 }
 
+int reload(const GatewayClient& gateway, const Output& output) {
+  auto answer = gateway.post("/admin/reload");
+  if (!answer) return unreachable(answer.error());
+  if (!answer->ok()) return refused(*answer, output);
+  Json changed = answer->body.value("changed", Json::array());
+  if (output.json) print(answer->text);
+  for (const Json& each : changed)
+    if (!output.json) print(each.get<std::string>() + "\n");
+  if (changed.empty() && !output.json) print("nothing has changed\n");
+  Json operation = answer->body.value("operation", Json());
+  if (!operation.is_object()) return kOk;
+  return followOperation(gateway, output, operation.value("id", uint64_t{0}));
+}
+
 int showEvents(const GatewayClient& gateway, const Output& output, bool follow) {
   for (uint64_t last = 0;;) {
     auto answer = gateway.get("/admin/events?follow=0&after=" + std::to_string(last));

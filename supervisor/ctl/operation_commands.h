@@ -13,6 +13,8 @@ int restart(const GatewayClient& gateway, const Output& output, const std::strin
 int scale(const GatewayClient& gateway, const Output& output, int count);
 // Also while the API changes hands.
 int upgrade(const GatewayClient& gateway, const Output& output);
+// Prints what has changed, and waits for the forwarders where their number has.
+int reload(const GatewayClient& gateway, const Output& output);
 // Those that are kept; with `follow` also what comes, until it is interrupted.
 int showEvents(const GatewayClient& gateway, const Output& output, bool follow);
 
