@@ -1,7 +1,9 @@
 // Planned operations under traffic: no client sees a byte lost, doubled or out of order, and none is closed.
 #include <gtest/gtest.h>
 
-#include <thread>
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
 
 #include "tests/gateway/harness/echo_worker.h"
 #include "tests/load/duplex_swarm.h"
@@ -9,8 +11,13 @@
 namespace ppx::test {
 namespace {
 
+// The figures of the default run, or those of `--long`.
+int figure(int usual, int whole) {
+  return std::getenv("PPX_WHOLE") == nullptr ? usual : whole;
+}
+
 struct PlannedOperation : ::testing::Test {
-  static constexpr size_t kClients = 200;
+  const size_t kClients = static_cast<size_t>(figure(200, 1000));
   EchoWorker upstream;
   Gateway gateway{{.forwarders = 2, .upstreams = {upstream.port()}}};
   std::unique_ptr<load::DuplexSwarm> swarm;
@@ -36,6 +43,22 @@ struct PlannedOperation : ::testing::Test {
     EXPECT_EQ(operation.at("state"), "done") << operation << gateway.log();
     return operation;
   }
+  void upgradeAgain() {
+    uint64_t id = gateway.getJson("/admin/operation").at("operation").at("id");
+    ASSERT_EQ(gateway.post("/admin/upgrade").status, 202);
+    Json operation;
+    Deadline deadline(60s);
+    do {
+      swarm->runFor(20 * load::kMillisecond);
+      try {
+        operation = gateway.getJson("/admin/operation").at("operation");
+      } catch (const std::exception&) {  // the API changes hands
+        continue;
+      }
+    } while ((operation.is_null() || operation.at("id") == id || operation.at("state") == "running") &&
+             !deadline.passed());
+    EXPECT_EQ(operation.at("state"), "done") << operation;
+  }
   std::vector<Json> events(const std::string& type) const {
     Json all = gateway.getJson("/admin/events?follow=0").at("events");
     std::vector<Json> out;
@@ -53,10 +76,11 @@ struct PlannedOperation : ::testing::Test {
 
 TEST_F(PlannedOperation, RestartsOfAllForwardersAreSeenByNobody) {
   auto before = gateway.workers("forwarder");
-  for (int i = 0; i < 3; ++i) perform("/admin/forwarders/restart");
+  const int rounds = figure(3, 50);
+  for (int i = 0; i < rounds; ++i) perform("/admin/forwarders/restart");
   for (pid_t now : gateway.workers("forwarder")) EXPECT_EQ(std::count(before.begin(), before.end(), now), 0);
   auto moves = events("forwarder_moved");
-  EXPECT_EQ(moves.size(), 6u);
+  EXPECT_EQ(moves.size(), static_cast<size_t>(2 * rounds));
   for (const Json& move : moves) {
     std::printf("%s\n", move.dump().c_str());
     EXPECT_GT(move.at("sessions"), 0);
@@ -68,7 +92,9 @@ TEST_F(PlannedOperation, RestartsOfAllForwardersAreSeenByNobody) {
 }
 
 TEST_F(PlannedOperation, ScalingMovesSessionsAndIsSeenByNobody) {
-  for (int count : {4, 1, 2}) {
+  const int counts[] = {4, 1, 2, 6, 3, 5, 1, 6, 2, 4};
+  for (int i = 0; i < figure(3, 20); ++i) {
+    int count = counts[i % 10];
     perform("/admin/forwarders/scale", {{"count", count}});
     EXPECT_EQ(gateway.workers("forwarder").size(), static_cast<size_t>(count));
   }
@@ -77,10 +103,30 @@ TEST_F(PlannedOperation, ScalingMovesSessionsAndIsSeenByNobody) {
 
 TEST_F(PlannedOperation, RestartsOfAcceptorsAndProberAreSeenByNobody) {
   pid_t acceptor = gateway.worker("acceptor"), prober = gateway.worker("prober");
-  perform("/admin/acceptors/restart");
-  perform("/admin/prober/restart");
+  for (int i = 0; i < figure(1, 20); ++i) {
+    perform("/admin/acceptors/restart");
+    perform("/admin/prober/restart");
+  }
   EXPECT_NE(gateway.worker("acceptor"), acceptor);
   EXPECT_NE(gateway.worker("prober"), prober);
+  expectNobodyNoticed();
+}
+
+TEST_F(PlannedOperation, OfAcceptorsLosesNoNewClient) {
+  ASSERT_EQ(gateway.post("/admin/acceptors/restart").status, 202);
+  std::string state = "running";
+  int served = 0;
+  Deadline deadline(30s);
+  while (state == "running" && !deadline.passed()) {
+    for (int i = 0; i < 20; ++i, ++served) {
+      Client client(gateway.port());
+      client.send("x");
+      ASSERT_EQ(client.receive(1), "x") << served;
+    }
+    state = gateway.getJson("/admin/operation").at("operation").at("state");
+  }
+  EXPECT_EQ(state, "done");
+  EXPECT_EQ(gateway.metric("paradox_refused_total"), 0);
   expectNobodyNoticed();
 }
 
@@ -109,6 +155,7 @@ TEST_F(PlannedOperation, AnUpgradeKeepsPidAndPortsAndRollsTheWorkers) {
   for (const char* role : {"acceptor", "prober", "forwarder"})
     for (pid_t now : gateway.workers(role))
       EXPECT_EQ(std::count(before.begin(), before.end(), now), 0) << role;
+  for (int i = 1; i < figure(1, 10); ++i) upgradeAgain();
   expectNobodyNoticed();
   swarm.reset();
   gateway.stop();
