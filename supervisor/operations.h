@@ -44,13 +44,13 @@ class Operations {
   Operation::Finish finisher();
   void over(bool done, const std::string& text);
   void showProgress();
-  std::function<void()> rolled_;
 
   OperationTools tools_;
   std::function<void()> changed_;
   std::unique_ptr<Operation> operation_;
   std::unique_ptr<Operation> finished_;  // the last one: it may still be on the stack
   OperationStatus status_;
+  std::function<void()> rolled_;  // at the end of an upgrade's rest
 };
 
 }  // namespace ppx

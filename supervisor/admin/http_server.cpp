@@ -229,6 +229,7 @@ Result<uint16_t> HttpServer::start() {
   handlers.tooSlow = [](std::unique_ptr<HttpConnection> connection) {
     connection->sayOnce(cannedAnswer("408 Request Timeout", "too_slow", "the request did not come in time"));
   };
+  svr_sock_ = listener_.get();  // cpp-httplib takes a server without one for stopped and streams nothing
   gatherer_.start(std::move(listener_), tls_.get(), stopBell_.get(), std::move(handlers));
   return port_;
 }
@@ -237,6 +238,7 @@ void HttpServer::stop() {
   if (pool_ == nullptr) return;
   uint64_t one = 1;
   [[maybe_unused]] ssize_t ignored = ::write(stopBell_.get(), &one, sizeof(one));
+  svr_sock_ = INVALID_SOCKET;
   gatherer_.stop();
   pool_->shutdown();
   pool_.reset();

@@ -30,6 +30,18 @@ class AdminClient {
     return read(body.empty() ? http_.Post(path) : http_.Post(path, body, "application/json"));
   }
 
+  // The event stream from behind `after` until it holds `text`, or ends.
+  std::string listen(uint64_t after, const std::string& text) {
+    std::string got;
+    http_.set_read_timeout(20);
+    http_.Get("/admin/events", {{"Last-Event-ID", std::to_string(after)}},
+              [&](const char* bytes, size_t size) {
+                got.append(bytes, size);
+                return got.find(text) == std::string::npos;
+              });
+    return got;
+  }
+
   // The operation under way, once it is over.
   nlohmann::json operationOver(int deadlineMs = 20'000) {
     nlohmann::json operation;

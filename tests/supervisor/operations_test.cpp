@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include "supervisor/exit_codes.h"
 #include "tests/supervisor/admin_client.h"
@@ -154,6 +155,21 @@ TEST_F(Restart, AnUpgradeToAProgramThatCannotRunChangesNothing) {
   EXPECT_EQ(admin->get("/admin/status").body.at("workers").size(), before);
   EXPECT_EQ(living(), (std::vector<uint32_t>{0, 1}));
   end();
+}
+
+TEST_F(Restart, EventsAreStreamedGoOnBehindTheLastSeenAndEndWithTheGateway) {
+  serve();
+  ASSERT_EQ(admin->post("/admin/forwarders/0/restart").status, 202);
+  std::string all = AdminClient(daemon).listen(0, "event: operation_done");
+  EXPECT_THAT(all, HasSubstr("id: 1\nevent: operation_started\ndata: {"));
+  EXPECT_THAT(all, HasSubstr("id: 2\nevent: forwarder_moved\n"));
+  std::string later = AdminClient(daemon).listen(2, "event: operation_done");
+  EXPECT_THAT(later, testing::StartsWith("id: 3\n"));
+  EXPECT_EQ(admin->get("/admin/events?after=x").status, 400);
+  AdminClient last(daemon);
+  std::thread listener([&] { EXPECT_THAT(last.listen(3, "nothing"), testing::Not(HasSubstr("event:"))); });
+  end();
+  listener.join();
 }
 
 TEST_F(Restart, ASignalIsAnUpgradeToo) {
