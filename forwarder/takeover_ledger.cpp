@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <utility>
 
 #include "common/clock.h"
 
@@ -109,14 +110,17 @@ void TakeoverLedger::look() {
     noteProgress(source);
     return true;
   });
+  // Whoever waits for the end of a move hears of it before its giver has left.
+  for (Source& source : sources_)
+    if (source.stalled == 0 && source.figures.waiting == 0) report(source);
 }
 
 void TakeoverLedger::tick() {
-  for (Source& source : sources_) {
-    if (!source.changed) continue;
-    source.changed = false;
-    send_(source.figures);
-  }
+  for (Source& source : sources_) report(source);
+}
+
+void TakeoverLedger::report(Source& source) {
+  if (std::exchange(source.changed, false)) send_(source.figures);
 }
 
 }  // namespace ppx

@@ -51,6 +51,7 @@ class TakeoverLedger {
   size_t sourceOf(WorkerId from, bool planned);
   Source* arrived(SlotRef ref);
   void noteProgress(Source& source);
+  void report(Source& source);
 
   Send send_;
   std::function<bool(SlotRef)> flows_;

@@ -1,0 +1,97 @@
+#include "tests/handover/restart_harness.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+namespace ppx::test {
+
+namespace fs = std::filesystem;
+
+unsigned fromEnvironment(const char* name, unsigned otherwise) {
+  const char* text = std::getenv(name);
+  return text == nullptr ? otherwise : static_cast<unsigned>(std::stoul(text));
+}
+
+std::unique_ptr<load::DuplexSwarm> talkers(const Gateway& gateway, load::SwarmOptions options) {
+  options.target = {"127.0.0.1", gateway.port()};
+  auto made = load::DuplexSwarm::connect(options);
+  if (!made) throw std::runtime_error(made.error().text);
+  return std::move(*made);
+}
+
+Json operate(const Gateway& gateway, const std::string& path, const Json& body) {
+  Response answer = gateway.post(path, body);
+  if (answer.status != 202)
+    throw std::runtime_error(path + ": " + std::to_string(answer.status) + " " + answer.text);
+  const Json id = answer.json().at("operation").at("id");
+  Json last;
+  waitUntil(
+      "the end of " + path,
+      [&] {
+        last = gateway.getJson("/admin/operation").at("operation");
+        return last.at("id") != id || last.at("state") != "running";
+      },
+      60s);
+  return last;
+}
+
+std::vector<Json> events(const Gateway& gateway, const std::string& type) {
+  std::vector<Json> found;
+  for (const Json& event : gateway.rows("/admin/events?follow=0", "events"))
+    if (event.at("event") == type) found.push_back(event.at("data"));
+  return found;
+}
+
+void expectAllWell(load::DuplexSwarm& clients) {
+  EXPECT_TRUE(clients.drain(20 * load::kSecond));
+  load::SwarmStats stats = clients.stats();
+  EXPECT_EQ(stats.open, clients.size())
+      << stats.firstProblem << "; ended " << stats.ended << ", reset " << stats.reset;
+  EXPECT_EQ(stats.mismatched, 0u) << stats.firstProblem;
+  EXPECT_EQ(stats.intact, clients.size()) << stats.firstProblem;
+}
+
+namespace {
+
+// How many established connections accepted on `port` this process has, by their sockets' inodes.
+size_t clientSocketsOf(pid_t pid, uint16_t port) {
+  std::map<std::string, bool> accepted;
+  std::ifstream table("/proc/" + std::to_string(pid) + "/net/tcp");
+  std::string line;
+  char local[16];
+  std::snprintf(local, sizeof(local), ":%04X", port);
+  while (std::getline(table, line)) {
+    std::istringstream words(line);
+    std::string number, ours, theirs, state, queues, timer, retries, uid, timeout, inode;
+    words >> number >> ours >> theirs >> state >> queues >> timer >> retries >> uid >> timeout >> inode;
+    if (ours.ends_with(local) && state == "01") accepted[inode] = true;
+  }
+  size_t count = 0;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator("/proc/" + std::to_string(pid) + "/fd", error)) {
+    std::string target = fs::read_symlink(entry.path(), error).string();
+    if (target.starts_with("socket:[") && accepted.contains(target.substr(8, target.size() - 9))) ++count;
+  }
+  return count;
+}
+
+}  // namespace
+
+void expectDescriptorsAccountedFor(const Gateway& gateway, size_t sessions) {
+  auto heldBy = [&](const std::string& role) {
+    size_t held = 0;
+    for (pid_t pid : gateway.workers(role)) held += clientSocketsOf(pid, gateway.port());
+    return held;
+  };
+  // The last copies go a moment after their sessions are served elsewhere.
+  waitUntil("every descriptor in its place", [&] {
+    return heldBy("forwarder") == sessions && heldBy("custodian") == sessions && heldBy("acceptor") == 0;
+  });
+  EXPECT_EQ(gateway.sessions(), static_cast<double>(sessions));
+}
+
+}  // namespace ppx::test
