@@ -1,0 +1,130 @@
+// Upstreams that misbehave while their sessions are handed over: nobody is closed, nothing is lost that the upstream
+// has taken, and deadlines are kept.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <future>
+
+#include "tests/gateway/harness/echo_worker.h"
+#include "tests/gateway/harness/in_test_upstream.h"
+#include "tests/handover/restart_harness.h"
+
+namespace ppx::test {
+namespace {
+
+class HostileUpstream : public ::testing::Test {
+ protected:
+  static GatewayOptions options(uint16_t port) {
+    return {.forwarders = 1,
+            .upstreams = {port},
+            .workers =
+                "respawn_backoff_min = \"10ms\"\nrespawn_backoff_max = \"50ms\"\n"
+                "barrier_timeout = \"500ms\"\ndrain_max = \"20s\"\n",
+            .listener = "crash_policy = \"continue\"\n"};
+  }
+  static Json restart(const Gateway& gateway) { return operate(gateway, "/admin/forwarders/restart"); }
+};
+
+TEST_F(HostileUpstream, ThatNeverEndsItsStreamKeepsNobodyAndItsLateRepliesArrive) {
+  InTestUpstream upstream;
+  upstream.setEndsAtInputEnd(false);
+  Gateway gateway(options(upstream.port()));
+  gateway.waitForUpstream(upstream.port());
+  Client client(gateway.port());
+  EXPECT_EQ(client.exchange("before"), "before");
+  StreamRef old = upstream.anyStream();
+  std::string uuid = upstream.clientThatSent("before");
+  EXPECT_EQ(restart(gateway).at("state"), "done");
+  auto moves = events(gateway, "forwarder_moved");
+  ASSERT_EQ(moves.size(), 1u);
+  EXPECT_EQ(moves[0].at("moved"), 1);
+  EXPECT_EQ(moves[0].at("in_doubt"), 1) << "nobody has proved that the upstream read everything";
+  EXPECT_EQ(client.exchange("after"), "after");
+  old->reply(uuid, "late");
+  EXPECT_EQ(client.receive(4), "late") << "the old stream lingers";
+  old->end();
+  waitUntil("the old forwarder's end", [&] { return gateway.workers("forwarder").size() == 1; });
+  EXPECT_EQ(client.exchange("still"), "still");
+}
+
+TEST_F(HostileUpstream, ThatEndsItsStreamWithAnErrorCostsNobodyHisConnection) {
+  InTestUpstream upstream;
+  upstream.setEndsAtInputEnd(false);
+  Gateway gateway(options(upstream.port()));
+  gateway.waitForUpstream(upstream.port());
+  Client client(gateway.port());
+  EXPECT_EQ(client.exchange("before"), "before");
+  auto over = std::async(std::launch::async, [&] { return restart(gateway); });
+  waitUntil("a half-closed stream", [&] {
+    return gateway.upstream(upstream.port()).dump().find("draining") != std::string::npos ||
+           over.wait_for(0ms) == std::future_status::ready;
+  });
+  upstream.endStreams(false);
+  EXPECT_EQ(over.get().at("state"), "done");
+  EXPECT_EQ(client.exchange("after"), "after");
+}
+
+TEST_F(HostileUpstream, ThatNeedsLongToReadLosesNoByte) {
+  InTestUpstream upstream;
+  Gateway gateway(options(upstream.port()));
+  gateway.waitForUpstream(upstream.port());
+  Client client(gateway.port());
+  EXPECT_EQ(client.exchange("x"), "x");
+  // It stops reading in the middle of much, and goes on only after the sessions have moved without it.
+  upstream.setHanging(true);
+  std::string much = randomBytes(3 << 20, 7);
+  size_t sent = 0;
+  for (int quiet = 0; quiet < 20 && sent < much.size();) {
+    size_t took = client.sendSome(std::string_view(much).substr(sent));
+    sent += took;
+    quiet = took == 0 ? quiet + 1 : 0;
+    if (took == 0) (void)client.receiveFor(10ms);
+  }
+  auto over = std::async(std::launch::async, [&] { return restart(gateway); });
+  EXPECT_EQ(over.get().at("state"), "done");
+  upstream.setHanging(false);
+  std::string got;
+  while (got.size() < sent) got += client.receive(std::min<size_t>(4096, sent - got.size()), 20s);
+  // Order across a move that did not wait is not promised; that nothing is lost or doubled is.
+  std::string want = much.substr(0, sent);
+  std::sort(got.begin(), got.end());
+  std::sort(want.begin(), want.end());
+  EXPECT_TRUE(got == want);
+  EXPECT_EQ(client.receiveFor(200ms), "");
+}
+
+TEST_F(HostileUpstream, ThatIsStoppedHoldsTheRestartUpNoLongerThanTheBarrier) {
+  EchoWorker worker;
+  Gateway gateway(options(worker.port()));
+  gateway.waitForUpstream(worker.port());
+  Client client(gateway.port());
+  EXPECT_EQ(client.exchange("before"), "before");
+  worker.kill(SIGSTOP);
+  EXPECT_EQ(restart(gateway).at("state"), "done");
+  worker.kill(SIGCONT);
+  EXPECT_EQ(client.exchange("after"), "after");
+}
+
+TEST_F(HostileUpstream, ThatAnswersForAMovingSessionByAnotherForwardersStreamIsHeard) {
+  InTestUpstream upstream;
+  upstream.setEndsAtInputEnd(false);
+  GatewayOptions two = options(upstream.port());
+  two.forwarders = 2;
+  Gateway gateway(two);
+  gateway.waitForUpstream(upstream.port());
+  upstream.waitForStreams(2);
+  Client client(gateway.port());
+  EXPECT_EQ(client.exchange("before"), "before");
+  std::string uuid = upstream.clientThatSent("before");
+  auto streams = upstream.streams();
+  auto over = std::async(std::launch::async, [&] { return restart(gateway); });
+  // Over all the streams there were, for as long as they are: the session is on its way meanwhile.
+  for (int i = 0; i < 2; ++i) streams.at(static_cast<size_t>(i))->reply(uuid, "answer");
+  EXPECT_EQ(client.receive(12), "answeranswer");
+  for (const StreamRef& stream : streams) stream->end();
+  EXPECT_EQ(over.get().at("state"), "done");
+  EXPECT_EQ(client.exchange("after"), "after");
+}
+
+}  // namespace
+}  // namespace ppx::test
