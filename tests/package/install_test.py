@@ -98,6 +98,14 @@ class Install(unittest.TestCase):
             plain = re.sub('/usr/(bin|libexec/paradoxplex)/', '', (SOURCE / 'systemd' / unit.name).read_text())
             self.assertEqual(re.sub('/usr/(bin|libexec/paradoxplex)/', '', installed), plain)
 
+    def test_units_leave_little_exposed(self):
+        services = list((self.root / 'usr/lib/systemd/system').glob('*.service'))
+        self.assertTrue(services)
+        for unit in services:
+            said = run('systemd-analyze', 'security', '--offline=yes', unit).stdout
+            figure = re.search(r'Overall exposure level for \S+: ([0-9.]+)', said)
+            self.assertLessEqual(float(figure[1]), 2.0, said)
+
     def test_leaves_an_edited_configuration_as_it_is(self):
         root = install()
         config = root / 'etc/paradoxplex/paradox.toml'
