@@ -22,7 +22,8 @@ set(CPACK_DEBIAN_PACKAGE_SECTION net)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
 # Who makes the user, without systemd too (a container).
 set(CPACK_DEBIAN_PACKAGE_DEPENDS "systemd | systemd-standalone-sysusers | systemd-sysusers")
-set(CPACK_DEBIAN_PACKAGE_RECOMMENDS "bash-completion")
+# By the bus paradoxd learns whether a stop is the first half of a restart.
+set(CPACK_DEBIAN_PACKAGE_RECOMMENDS "default-dbus-system-bus | dbus-system-bus, bash-completion")
 # For the examples in Python, and for stubs in any language.
 set(CPACK_DEBIAN_PACKAGE_SUGGESTS "protobuf-compiler-grpc, python3-grpcio, python3-protobuf")
 

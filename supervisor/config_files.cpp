@@ -21,6 +21,12 @@ std::string absoluteName(const std::filesystem::path& directory, const std::stri
   return name.empty() ? name : (directory / name).lexically_normal().string();
 }
 
+// The group may read what root gave to it, or what is the gateway's own: how files in /etc are for a service.
+bool isOpenToOthers(const SmallFile& file) {
+  if ((file.mode & 037) != 0) return true;
+  return (file.mode & 040) != 0 && file.owner != 0 && ::group_member(file.group) == 0;
+}
+
 void loadToken(ReadConfig& read) {
   ManagementConfig& management = read.config.management;
   const SectionPlace& place = read.place("management_server");
@@ -29,9 +35,9 @@ void loadToken(ReadConfig& read) {
   };
   const SmallFile file = readSmallFile(management.tokenFile, kMaxTokenFileBytes);
   if (!file.error.empty()) return report(file.error);
-  if ((file.mode & 077) != 0) {
+  if (isOpenToOthers(file)) {
     return report(
-        fmt::format("is open to others than its owner (mode {:04o}); expected mode 0600", file.mode));
+        fmt::format("is open to others (mode {:04o}); expected mode 0600, or 0640 and the gateway's group", file.mode));
   }
   if (file.owner != ::geteuid() && file.owner != 0) {
     return report(

@@ -196,7 +196,7 @@ constexpr KeySpec kManagement[] = {
     {"token", field<&M::token>(), text(ValueKind::kToken),
      "what `Authorization: Bearer` must carry; without one only loopback peers are served"},
     {"token_file", field<&M::tokenFile>(), text(ValueKind::kPath),
-     "a file with the token instead; only its owner may have access to it"},
+     "a file with the token instead, closed to everybody else"},
     {"threads", field<&M::threads>(), integer(1, 256), "requests that are served at a time"},
     {"shutdown_timeout", field<&M::shutdownTimeout>(), duration(0, kHour),
      "how long requests may take to finish when the gateway stops"},

@@ -80,13 +80,12 @@ void Operations::run(std::unique_ptr<Operation> operation) {
   showProgress();
 }
 
-void Operations::resumeUpgrade(uint64_t id) {
-  status_ = {id, "upgrade", OperationStatus::State::kRunning, "adopting the workers", "", realtimeMillis(),
-             0};
+void Operations::resume(uint64_t id, const std::string& name) {
+  status_ = {id, name, OperationStatus::State::kRunning, "adopting the workers", "", realtimeMillis(), 0};
 }
 
 void Operations::roll(std::function<void()> over) {
-  spdlog::info("operation {}: upgrade: the workers change over", status_.id);
+  spdlog::info("operation {}: {}: the workers change over", status_.id, status_.name);
   rolled_ = std::move(over);
   std::deque<OperationSequence::Make> parts;
   for (WorkerRole role : {WorkerRole::kAcceptor, WorkerRole::kProber})

@@ -20,8 +20,8 @@ class Operations {
   // One that Supervisor does itself, up to its own end or announceOver().
   OperationAnswer announce(const std::string& name, const std::string& progress);
   void announceOver(bool done, const std::string& text);
-  // An upgrade that began under this number in the program before; then its rest: all workers, in turn.
-  void resumeUpgrade(uint64_t id);
+  // An upgrade, or restart, that began in the program before; then its rest: all workers, in turn.
+  void resume(uint64_t id, const std::string& name);
   void roll(std::function<void()> over);
   // Empty: one may be started.
   OperationAnswer mayStart() const;

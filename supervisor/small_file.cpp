@@ -23,6 +23,7 @@ void readOpen(int descriptor, std::size_t maxBytes, SmallFile& file) {
   }
   file.mode = status.st_mode & 07777;
   file.owner = status.st_uid;
+  file.group = status.st_gid;
   if (S_ISDIR(status.st_mode)) {
     file.error = "is a directory, not a file";
     return;

@@ -15,6 +15,7 @@ struct SmallFile {
   std::string text;
   mode_t mode = 0;  // permission bits only
   uid_t owner = 0;
+  gid_t group = 0;
 };
 
 SmallFile readSmallFile(const std::filesystem::path& path, std::size_t maxBytes);

@@ -37,9 +37,12 @@ int Supervisor::run() {
   if (adopted_) workers_->adopt();
   enter(Phase::kCustodian);
   io_.run();
-  dir_.removeFiles();
-  // A request that has outlived its deadline has threads that nobody can wait for.
-  if (!adminStopped_) ::_exit(kExitOrderly);
+  if (handedOn_)
+    dir_.abandon();
+  else
+    dir_.removeFiles();
+  // A request that has outlived its deadline has threads that nobody can wait for, and so has a bus that hangs.
+  if (!adminStopped_ || jobAsked_) ::_exit(kExitOrderly);
   adminStop_.join();
   return kExitOrderly;
 }
@@ -63,7 +66,7 @@ void Supervisor::makeWorkers() {
   };
   workers_.emplace(io_, std::move(options), *table_, *doorbells_, sockets_, std::move(handlers));
   operations_.emplace(OperationTools{io_, *workers_, events_, config_.workers}, [this] { publishStatus(); });
-  if (rollNote_) operations_->resumeUpgrade(rollNote_->operation);
+  if (rollNote_) operations_->resume(rollNote_->operation, rollNote_->name);
   control_.emplace(io_, workers_->peerHandlers());
   auto incarnation = static_cast<uint32_t>(table_->header().nextIncarnation.fetch_add(1));
   custody_.emplace(io_, dir_.path(), incarnation, *table_, *doorbells_, sockets_);
@@ -183,6 +186,7 @@ void Supervisor::onSignal(int signal) {
     if (OperationAnswer answer = reload(); answer.status >= 300) spdlog::error("no reload: {}", answer.text);
     return;
   }
+  if (signal == SIGTERM && !stopping() && !jobAsked_ && underServiceManager()) return stopOrHandOn();
   if (!stopping()) {
     spdlog::info("stopping (signal {}); once more: at once", signal);
     return beginStop();
@@ -190,15 +194,6 @@ void Supervisor::onSignal(int signal) {
   spdlog::warn("killing what is left");
   adminWaited_ = true;
   workers_->killAll();
-}
-
-void Supervisor::beginStop() {
-  operations_->stop();
-  status_.draining = true;
-  status_.ready = false;
-  notifyService("STOPPING=1");
-  enter(Phase::kStoppingAcceptors);
-  advance();
 }
 
 void Supervisor::publishStatus() {

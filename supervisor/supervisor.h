@@ -3,6 +3,7 @@
 //   start:  table and listeners (or those that a killed predecessor left with the custodian) -> custodian,
 //           filled -> forwarders and prober -> acceptors -> ready
 //   stop:   acceptors, listeners closed -> forwarders end their sessions -> prober -> custodian
+//   systemctl restart: the admin API ends -> exit; the workers serve on, and the next paradoxd adopts and renews them
 //
 // Everything runs on the thread that calls run(); the AdminContext is the door for other threads.
 #pragma once
@@ -22,6 +23,7 @@
 #include "supervisor/exit_codes.h"
 #include "supervisor/operations.h"
 #include "supervisor/runtime_dir.h"
+#include "supervisor/service_job.h"
 #include "supervisor/settings_publisher.h"
 #include "supervisor/status_board.h"
 #include "supervisor/upgrade.h"
@@ -101,6 +103,9 @@ class Supervisor {
   void serve();
   void listenForSignals();
   void onSignal(int signal);
+  void stopOrHandOn();
+  void onServiceJob(const Result<ServiceJob>& job);
+  void handOn();
   void beginStop();
   void warnWhenLate();
   bool stopping() const { return phase_ >= Phase::kStoppingAcceptors; }
@@ -132,6 +137,10 @@ class Supervisor {
   bool adminStopped_ = false;  // it has returned
   std::thread upgradeThread_;
   std::optional<RollNote> rollNote_;
+  boost::asio::steady_timer jobDeadline_{io_};
+  bool jobAsked_ = false;     // of systemd, by a thread that may never come back
+  bool jobAnswered_ = false;  // by it, or by the deadline
+  bool handedOn_ = false;     // the workers are for the next paradoxd
   Phase phase_ = Phase::kPrepared;
   bool adopted_ = false;
   bool fresh_ = false;  // the table is new: nobody else lives in the directory

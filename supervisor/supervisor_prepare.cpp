@@ -39,6 +39,7 @@ std::optional<StartFailure> Supervisor::prepareAll() {
   status_.descriptorLimit = raiseDescriptorLimit();
   if (auto failure = missingPrograms()) return failure;
   if (auto failure = makeTable()) return failure;
+  if (fresh_ && rollNote_) removeRollNote(dir_), rollNote_.reset();  // those workers are gone
   if (auto failure = publish()) return failure;
   if (auto failure = openListeners()) return failure;
   makeWorkers();
@@ -79,7 +80,7 @@ std::optional<StartFailure> Supervisor::adoptTable(Inheritance inheritance) {
   doorbells_ = std::move(*doorbells);
   inheritedListeners_ = std::move(inheritance.listeners);
   adopted_ = true;
-  spdlog::info("a predecessor was killed: going on with its table, listeners and workers");
+  spdlog::info("going on with the table, listeners and workers of a predecessor");
   if (table_->sizes() != tableSizes(config_))
     spdlog::warn("the sizes in [sessions] differ from the running table's; they count after a full restart");
   return std::nullopt;

@@ -39,7 +39,7 @@ void Supervisor::stopAdminForUpgrade() {
 
 void Supervisor::exchangeProgram() {
   if (stopping()) return;
-  RollNote note{operations_->status().id, events_.last()};
+  RollNote note{operations_->status().id, events_.last(), operations_->status().name};
   Error error{0, ""};
   if (Status written = writeRollNote(dir_, note); written) {
     spdlog::info("going on as {}", options_.image.file);

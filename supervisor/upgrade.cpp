@@ -102,13 +102,14 @@ Status checkProgram(const std::string& file, const std::string& configFile, int 
 
 Status writeRollNote(const RuntimeDir& dir, const RollNote& note) {
   return dir.write(kRollNoteName,
-                   std::to_string(note.operation) + " " + std::to_string(note.lastEvent) + "\n");
+                   std::to_string(note.operation) + " " + std::to_string(note.lastEvent) + " " + note.name + "\n");
 }
 
 std::optional<RollNote> readRollNote(const RuntimeDir& dir) {
   std::ifstream in(dir.file(kRollNoteName));
   RollNote note;
   if (!(in >> note.operation >> note.lastEvent)) return std::nullopt;
+  std::getline(in >> std::ws, note.name);
   return note;
 }
 

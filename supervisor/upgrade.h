@@ -3,6 +3,8 @@
 //
 //   old image:  paradoxd --check --check-table 3 says yes -> admin API's requests end -> note -> exec
 //   new image:  the lock is handed on -> adoption, as after a crash -> serving -> the note says: roll the workers
+//
+// A restart by systemd leaves the same note for the process that comes next.
 #pragma once
 
 #include <cstdint>
@@ -31,6 +33,7 @@ Status checkProgram(const std::string& file, const std::string& configFile, int 
 struct RollNote {
   uint64_t operation = 0;  // its number
   uint64_t lastEvent = 0;
+  std::string name;  // of the operation
 };
 Status writeRollNote(const RuntimeDir& dir, const RollNote& note);
 std::optional<RollNote> readRollNote(const RuntimeDir& dir);

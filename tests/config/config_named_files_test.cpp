@@ -80,9 +80,26 @@ TEST_F(TokenFile, IsNamedWhole) {
 }
 
 TEST_F(TokenFile, MustBeClosedToOthers) {
+  for (mode_t mode : {0604, 0620, 0644, 0660}) {
+    ASSERT_EQ(::chmod(dir_.write("token", "s3cret\n").c_str(), mode), 0);
+    EXPECT_THAT(errorTexts(load()),
+                ElementsAre(error(fmt::format(
+                    "is open to others (mode {:04o}); expected mode 0600, or 0640 and the gateway's group", mode))));
+  }
+}
+
+TEST_F(TokenFile, MayBeReadByTheGatewaysGroup) {
   dir_.write("token", "s3cret\n", 0640);
-  EXPECT_THAT(errorTexts(load()),
-              ElementsAre(error("is open to others than its owner (mode 0640); expected mode 0600")));
+  EXPECT_THAT(errorTexts(load()), testing::IsEmpty());
+}
+
+TEST_F(TokenFile, OfAnotherGroupIsOpenToOthers) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root gives files away";
+  const auto file = dir_.write("token", "s3cret\n", 0640);
+  ASSERT_EQ(::chown(file.c_str(), 65534, 65534), 0);
+  EXPECT_THAT(errorTexts(load()), ElementsAre(testing::HasSubstr("is open to others (mode 0640)")));
+  ASSERT_EQ(::chown(file.c_str(), 0, 65534), 0);
+  EXPECT_THAT(errorTexts(load()), testing::IsEmpty());
 }
 
 TEST_F(TokenFile, MustHoldOneTokenAndIsNeverShown) {

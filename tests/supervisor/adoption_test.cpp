@@ -35,7 +35,7 @@ TEST(Adoption, KeepsTableListenersAndWorkers) {
   EXPECT_EQ(after.header().gatewayId[0], before.header().gatewayId[0]);
   EXPECT_EQ(processesIn(after), processes);
   EXPECT_EQ(after.listener(0).port.load(), port);
-  EXPECT_THAT(daemon.said(), HasSubstr("a predecessor was killed"));
+  EXPECT_THAT(daemon.said(), HasSubstr("workers of a predecessor"));
   EXPECT_EQ(daemon.stop(), kExitOrderly);
   EXPECT_TRUE(daemon.everybodyGone());
 }

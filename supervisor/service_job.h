@@ -1,0 +1,22 @@
+// What systemd is about to do with the unit that this process is the main process of. SIGTERM alone does not say whether
+// the gateway ends or is only started again; systemd's own job does.
+#pragma once
+
+#include "common/result.h"
+
+namespace ppx {
+
+enum class ServiceJob {
+  kNone,     // systemd has no job for the unit: somebody else sent the signal
+  kRestart,  // the unit is started again, by the same user, as soon as this process has ended
+  kStop,     // or anything else after which nobody takes over
+};
+
+// Whether a service manager started this process: nobody else can be asked.
+bool underServiceManager();
+
+// Asks systemd over the bus, of the system or of the user. Blocks, usually for a millisecond; a bus that hangs may hold
+// it for ever. Any thread. Errors: no bus, or not what systemd answers.
+Result<ServiceJob> serviceJob();
+
+}  // namespace ppx

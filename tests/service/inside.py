@@ -1,0 +1,273 @@
+"""inside.py SCENARIO: what service_test.py has done on a machine of its own. Fails by an exception, with the journal."""
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import traceback
+import urllib.request
+
+from support import DEADLINE, Started, run, until
+
+CONFIG = pathlib.Path('/etc/paradoxplex/paradox.toml')
+RUNTIME = pathlib.Path('/run/paradoxplex')
+CLIENTS, ADMIN, WORKER = 7999, 8000, 45889
+PROGRAMS = ('paradoxd', 'paradox-acceptor', 'paradox-custodian', 'paradox-forwarder', 'paradox-prober')
+SWARM, WINDOW = int(os.environ.get('PPX_CLIENTS', 500)), 512
+
+
+def systemctl(*words):
+    return run('systemctl', *words).stdout.strip()
+
+
+def main_pid():
+    return int(systemctl('show', '-P', 'MainPID', 'paradoxd.service'))
+
+
+def get(path):
+    with urllib.request.urlopen(f'http://localhost:{ADMIN}{path}', timeout=DEADLINE) as answer:
+        return json.load(answer)
+
+
+def serves():
+    try:
+        return get('/health/ready')['ready']
+    except OSError:
+        return False
+
+
+def processes():
+    """pid -> name of everything of the gateway."""
+    found = {}
+    for folder in pathlib.Path('/proc').glob('[0-9]*'):
+        try:
+            name = os.readlink(folder / 'exe').split('/')[-1].removesuffix(' (deleted)')
+        except OSError:
+            continue
+        if name in PROGRAMS:
+            found[int(folder.name)] = name
+    return found
+
+
+def install():
+    """What is built, as `cmake --install` puts it; units are not enabled."""
+    subprocess.run(['cp', '-a', '/mnt/root/.', '/'], check=True)
+    run('systemd-sysusers', 'paradoxplex.conf')
+    systemctl('daemon-reload')
+
+
+def start(*units):
+    systemctl('start', *(units or ('paradoxd.service',)))
+    until('the gateway serves', serves)
+
+
+def start_echo():
+    """A worker with `resume`: nothing that passes through may be lost, doubled or reordered."""
+    worker = Started('/usr/bin/paradox-example-echo', '--port', WORKER, '--extensions')
+    worker.wait_for('listening on')
+    run('curl', '-fsS', '-X', 'POST', f'http://localhost:{ADMIN}/upstream/add', '-H', 'Content-Type: application/json',
+        '-d', f'{{"host":"127.0.0.1","port":{WORKER},"alive_timeout":30,"ready_timeout":5}}')
+    return worker
+
+
+def operation_is_over():
+    return serves() and get('/admin/operation')['operation']['state'] != 'running'
+
+
+class Swarm:
+    """Full-duplex clients that check each byte, without a pause (swarm_main.cpp)."""
+
+    def __init__(self, count=SWARM, port=CLIENTS):
+        self.count = count
+        self.process = subprocess.Popen(['/mnt/paradox-load-swarm', str(port), str(count), str(WINDOW)],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        until('all of them talk', lambda: self.ask('stats')['bytes_echoed'] > count * WINDOW)
+
+    def ask(self, order):
+        self.process.stdin.write(f'{order}\n')
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+    def check(self):
+        """Each is open, and each byte has come back."""
+        said = self.ask('drain')
+        assert said['in_time'] and said['open'] == said['intact'] == self.count, said
+        return said
+
+    def moves(self):
+        """They have talked on from here."""
+        before = self.ask('stats')['bytes_echoed']
+        until('they talk on', lambda: self.ask('stats')['bytes_echoed'] > before + self.count * WINDOW)
+
+
+class Storm:
+    """New clients all the time, each for one answer. Any that is refused or cut off is told of at the end."""
+
+    def __init__(self, threads=2):
+        self.stopping, self.served, self.problems = threading.Event(), 0, []
+        self.threads = [threading.Thread(target=self.storm) for _ in range(threads)]
+
+    def storm(self):
+        while not self.stopping.is_set():
+            try:
+                with socket.create_connection(('127.0.0.1', CLIENTS), timeout=DEADLINE) as client:
+                    client.sendall(b'hello\n')
+                    answer = b''
+                    while len(answer) < 6 and (piece := client.recv(6)):
+                        answer += piece
+                assert answer == b'hello\n', answer
+                self.served += 1
+            except (OSError, AssertionError) as error:
+                self.problems.append(repr(error))
+                return
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stopping.set()
+        for thread in self.threads:
+            thread.join()
+        assert not self.problems, self.problems
+
+
+def restart():
+    install()
+    start()
+    start_echo()
+    swarm = Swarm()
+    times = int(os.environ.get('PPX_RESTARTS', 10))
+    with Storm() as storm:
+        for number in range(times):
+            workers = set(processes())
+            systemctl('restart', 'paradoxd.service')
+            until('the gateway serves', serves)
+            before = storm.served
+            until('new clients are served', lambda: storm.problems or storm.served > before + 5)
+            swarm.moves()
+            if number in (0, times - 1):
+                until('the workers are renewed', operation_is_over)
+                kept = {name for pid, name in processes().items() if pid in workers}
+                assert kept <= {'paradox-custodian'}, kept
+                assert get('/admin/operation')['operation']['state'] == 'done', get('/admin/operation')
+    print('restarts:', times, 'new clients meanwhile:', storm.served, swarm.check())
+
+
+def stop():
+    """Each client gets what is on its way, then a FIN, and nothing is left."""
+    install()
+    start()
+    start_echo()
+    swarm = Swarm()
+    others = [socket.create_connection(('127.0.0.1', CLIENTS), timeout=DEADLINE) for _ in range(20)]
+    swarm.check()
+    stopping = subprocess.Popen(['systemctl', 'stop', 'paradoxd.service'])
+    said = swarm.ask('ends')
+    assert said['in_time'] and said['ended'] == swarm.count and said['mismatched'] == 0, said
+    for client in others:
+        assert client.recv(1) == b''
+    assert stopping.wait(DEADLINE) == 0
+    assert processes() == {}, processes()
+    assert systemctl('show', '-P', 'Result', 'paradoxd.service') == 'success'
+    assert not list(RUNTIME.iterdir()), list(RUNTIME.iterdir())
+    start()
+    assert socket.create_connection(('127.0.0.1', CLIENTS), timeout=DEADLINE)
+
+
+def crashes():
+    """What does not end the gateway: a reload, and its main process killed again and again."""
+    install()
+    start()
+    start_echo()
+    swarm = Swarm()
+    with Storm() as storm:
+        CONFIG.write_text(CONFIG.read_text() + '\n[admission]\nmax_sessions = 4000\n')
+        systemctl('reload', 'paradoxd.service')
+        until('the reload is in the journal', lambda: 'taken into use: admission' in run(
+            'journalctl', '-u', 'paradoxd', '-o', 'cat').stdout)
+        swarm.moves()
+        workers = set(processes()) - {main_pid()}
+        for _ in range(5):
+            old = main_pid()
+            os.kill(old, signal.SIGKILL)
+            until('another main process', lambda: main_pid() not in (0, old))
+            until('the gateway serves', serves)
+            before = storm.served
+            until('new clients are served', lambda: storm.problems or storm.served > before + 5)
+            swarm.moves()
+        assert workers == set(processes()) - {main_pid()}
+    print('kills of the main process: 5, new clients meanwhile:', storm.served, swarm.check())
+
+
+def rights():
+    """Not root, and of what root may do only low ports; files of root's that the group may read are enough."""
+    install()
+    etc = CONFIG.parent
+    run('openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2',
+        '-subj', '/CN=localhost', '-keyout', etc / 'key.pem', '-out', etc / 'cert.pem')
+    (etc / 'token').write_text('a-token-of-root\n')
+    for name in ('key.pem', 'token'):
+        shutil.chown(etc / name, 'root', 'paradoxplex')
+        (etc / name).chmod(0o640)
+    CONFIG.write_text("""
+[[listener]]
+name = "low"
+host = "127.0.0.1"
+port = 700
+[management_server]
+port = 8000
+token_file = "token"
+[management_server.tls]
+cert_path = "cert.pem"
+key_path = "key.pem"
+""")
+    systemctl('start', 'paradoxd.service')
+    ask = ['curl', '-fsS', '--cacert', etc / 'cert.pem', '--resolve', 'localhost:8000:127.0.0.1', '-H',
+           'Authorization: Bearer a-token-of-root', 'https://localhost:8000/health/ready']
+    until('it serves', lambda: '"ready":true' in run(*ask).stdout.replace(' ', ''))
+    assert socket.create_connection(('127.0.0.1', 700), timeout=DEADLINE)
+    bind = 1 << 10  # CAP_NET_BIND_SERVICE
+    found = processes()
+    assert len(found) == 6, found
+    for pid in found:
+        status = pathlib.Path(f'/proc/{pid}/status').read_text()
+        fields = dict(line.split(':\t', 1) for line in status.splitlines() if ':\t' in line)
+        assert set(fields['Uid'].split()) == {str(shutil.os.stat(RUNTIME).st_uid)} != {'0'}, fields['Uid']
+        assert int(fields['CapEff'], 16) | bind == bind and int(fields['CapBnd'], 16) | bind == bind, fields
+        assert fields['NoNewPrivs'] == '1' and fields['Seccomp'] == '2', fields
+    assert os.stat(RUNTIME).st_mode & 0o777 == 0o700
+
+
+def wrong():
+    """A configuration that is wrong fails once, with its message in the journal; what is right again starts."""
+    install()
+    good = CONFIG.read_text()
+    CONFIG.write_text('nonsense = 1\n')
+    assert subprocess.run(['systemctl', 'start', 'paradoxd.service'], capture_output=True).returncode != 0
+    assert systemctl('show', '-P', 'NRestarts', 'paradoxd.service') == '0'
+    assert systemctl('show', '-P', 'ExecMainStatus', 'paradoxd.service') == '78'
+    assert 'nonsense' in run('journalctl', '-u', 'paradoxd', '-o', 'cat').stdout
+    CONFIG.write_text(good)
+    start()
+
+
+def scenario(name):
+    try:
+        globals()[name]()
+    except BaseException:
+        traceback.print_exc()
+        print(subprocess.run(['journalctl', '--no-pager', '-o', 'short-monotonic', '-n', '150', '-u', 'paradox*'],
+                             capture_output=True, text=True).stdout)
+        sys.exit(1)
+
+
+if __name__ == '__main__':
+    scenario(sys.argv[1])

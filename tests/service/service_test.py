@@ -1,0 +1,58 @@
+"""The units under a real systemd, on a machine of their own for each scenario: a copy of this machine's root that is thrown
+away (scripts/systemd-sandbox), with what is built installed in it. What happens in there is in inside.py. Needs root.
+"""
+import pathlib
+import shutil
+import subprocess
+import sys
+import unittest
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / 'package'))
+import support  # noqa: E402
+from support import BUILD, SOURCE, run  # noqa: E402
+
+
+class OnAMachine(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.shared = support.scratch()
+        shutil.copytree(HERE, cls.shared / 'service')
+        shutil.copy(HERE.parent / 'package/support.py', cls.shared / 'service')
+        support.install(root=cls.shared / 'root')
+        shutil.copy(BUILD / 'tests/paradox-load-swarm', cls.shared)
+
+    def run_scenario(self, name, seconds=60):
+        script = support.scratch() / 'script'
+        script.write_text(f'exec /usr/bin/python3 -B /mnt/service/inside.py {name}\n')
+        done = subprocess.run([SOURCE / 'scripts/systemd-sandbox', script, self.shared], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=seconds)
+        self.assertEqual(done.returncode, 0, done.stdout)
+        print(done.stdout)
+
+
+class Restart(OnAMachine):
+    def test_restart_closes_no_client_and_refuses_none(self):
+        self.run_scenario('restart')
+
+
+class Ends(OnAMachine):
+    def test_stop_ends_each_client_in_order_and_leaves_nothing(self):
+        self.run_scenario('stop')
+
+    def test_a_wrong_configuration_is_not_started_again_and_again(self):
+        self.run_scenario('wrong')
+
+
+class Crashes(OnAMachine):
+    def test_kills_of_the_main_process_and_a_reload_close_no_client(self):
+        self.run_scenario('crashes')
+
+
+class Rights(OnAMachine):
+    def test_it_is_not_root_and_reads_what_its_group_may(self):
+        self.run_scenario('rights')
+
+
+if __name__ == '__main__':
+    unittest.main(verbosity=2)
