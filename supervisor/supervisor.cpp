@@ -7,10 +7,11 @@
 #include <chrono>
 
 #include "common/log.h"
-#include "supervisor/service_notify.h"
 
 namespace ppx {
 namespace {
+
+using std::chrono::milliseconds;
 
 constexpr Millis kAcceptorStopMs = 2000;
 constexpr Millis kOtherStopMs = 2000;
@@ -30,11 +31,15 @@ const char* phaseText(int phase) {
   return kTexts[phase];
 }
 
+// Beyond the step's own time, for those who are killed then to be dead.
+constexpr std::chrono::seconds kStopSlack{5};
+
 }  // namespace
 
 int Supervisor::run() {
   listenForSignals();
   if (adopted_) workers_->adopt();
+  service_.start();
   enter(Phase::kCustodian);
   io_.run();
   if (handedOn_)
@@ -62,8 +67,10 @@ void Supervisor::makeWorkers() {
     operations_->tookOver(row, report);
   };
   handlers.upstreamChanged = [this](uint32_t upstream, uint32_t generation) {
+    if (upstream < table_->sizes().upstreamSlots) serviceStatus_.noteUpstream(table_->upstream(upstream));
     if (upstreamChanged_) upstreamChanged_(upstream, generation);
   };
+  handlers.noted = [this](const std::string& what) { serviceStatus_.note(what); };
   workers_.emplace(io_, std::move(options), *table_, *doorbells_, sockets_, std::move(handlers));
   operations_.emplace(OperationTools{io_, *workers_, events_, config_.workers}, [this] { publishStatus(); });
   if (rollNote_) operations_->resume(rollNote_->operation, rollNote_->name);
@@ -131,13 +138,17 @@ void Supervisor::enter(Phase phase) {
       // The last copies of the listeners: nobody new arrives from here on.
       custody_->dropListeners({});
       sockets_.clear();
+      service_.mayTake(milliseconds(kAcceptorStopMs) + kStopSlack);
       return workers_->stop(WorkerRole::kAcceptor, kAcceptorStopMs);
     case Phase::kStoppingForwarders:
+      service_.mayTake(config_.management.shutdownTimeout + kStopSlack);
       return workers_->stop(WorkerRole::kForwarder, config_.management.shutdownTimeout.count());
     case Phase::kStoppingProber:
+      service_.mayTake(config_.management.shutdownTimeout + kStopSlack);
       stopAdmin();
       return workers_->stop(WorkerRole::kProber, kOtherStopMs);
     case Phase::kStoppingCustodian:
+      service_.mayTake(milliseconds(kOtherStopMs) + kStopSlack);
       custody_->stop();
       return workers_->stop(WorkerRole::kCustodian, kOtherStopMs);
     case Phase::kStopped:
@@ -157,7 +168,7 @@ void Supervisor::serve() {
     places += (places.empty() ? "" : ", ") + listener.host + ":" + std::to_string(listener.port) + " (" +
               listener.name + ")";
   spdlog::info("listening on {}; admin API on {}:{}", places, config_.management.host, adminPort_);
-  notifyService("READY=1\nSTATUS=serving");
+  service_.ready();
   rollIfNoted();
 }
 
@@ -201,7 +212,19 @@ void Supervisor::publishStatus() {
   now.ready = status_.ready && workers_->anyReady(WorkerRole::kAcceptor);
   now.workers = workers_->status();
   now.operation = operations_->status();
+  serviceStatus_.noteOperation(now.operation);
   board_.write(std::move(now));
+}
+
+std::string Supervisor::statusLine() const {
+  bool accepts = phase_ == Phase::kServing && workers_->anyReady(WorkerRole::kAcceptor);
+  std::string phase = accepts                      ? "serving"
+                      : phase_ == Phase::kServing  ? "no acceptor is ready"
+                      : phase_ == Phase::kStopped  ? "stopped"
+                      : stopping()                 ? "stopping, waiting for "
+                                                   : "starting, waiting for ";
+  if (phase.ends_with(' ')) phase += phaseText(static_cast<int>(phase_));
+  return serviceStatus_.line(phase, *table_, operations_->status());
 }
 
 }  // namespace ppx

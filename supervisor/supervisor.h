@@ -24,6 +24,8 @@
 #include "supervisor/operations.h"
 #include "supervisor/runtime_dir.h"
 #include "supervisor/service_job.h"
+#include "supervisor/service_notify.h"
+#include "supervisor/service_status.h"
 #include "supervisor/settings_publisher.h"
 #include "supervisor/status_board.h"
 #include "supervisor/upgrade.h"
@@ -85,6 +87,7 @@ class Supervisor {
   OperationAnswer upgrade(const OperationRequest& request);  // any other thread
   void upgradeBySignal();
   OperationAnswer reload();
+  OperationAnswer loadAgain();
   OperationAnswer refuseReload(int status, const std::string& code, const std::string& why);
   OperationAnswer takeIntoUse(Config wanted);
   void publishListeners(const ReloadPlan& plan, std::map<std::string, ListenerSocket>& bound);
@@ -110,6 +113,7 @@ class Supervisor {
   void warnWhenLate();
   bool stopping() const { return phase_ >= Phase::kStoppingAcceptors; }
   void publishStatus();
+  std::string statusLine() const;  // for the service manager
 
   Config config_;
   RuntimeDir dir_;
@@ -119,6 +123,8 @@ class Supervisor {
   boost::asio::steady_timer lateTimer_{io_};
   boost::asio::steady_timer sweepTimer_{io_};
   boost::asio::steady_timer adminDeadline_{io_};
+  ServiceNotify service_{io_, [this] { return statusLine(); }};
+  ServiceStatus serviceStatus_;
   StatusBoard board_;
   SupervisorStatus status_;  // its parts that do not change often
   std::map<uint32_t, UniqueFd> inheritedListeners_;

@@ -27,6 +27,13 @@ std::string joined(const std::vector<std::string>& texts) {
 OperationAnswer Supervisor::reload() {
   OperationAnswer answer = mayOperate();
   if (answer.status != 202) return answer;
+  service_.reloading();
+  answer = loadAgain();
+  service_.ready();
+  return answer;
+}
+
+OperationAnswer Supervisor::loadAgain() {
   LoadedConfig loaded = loadConfig(options_.configFile);
   std::vector<std::string> errors;
   for (const ConfigError& error : loaded.errors) errors.push_back(error.text());
@@ -39,6 +46,7 @@ OperationAnswer Supervisor::reload() {
 OperationAnswer Supervisor::refuseReload(int status, const std::string& code, const std::string& why) {
   spdlog::error("the configuration is not taken into use: {}", why);
   events_.append("reload_refused", {{"reason", why}});
+  serviceStatus_.note("the configuration was refused");
   return {status, code, why + "; nothing has changed", operations_->status()};
 }
 
@@ -84,6 +92,7 @@ OperationAnswer Supervisor::takeIntoUse(Config wanted) {
   spdlog::info("the configuration is taken into use: {}",
                plan.changed.empty() ? "nothing has changed" : joined(plan.changed));
   events_.append("reloaded", {{"changed", plan.changed}});
+  serviceStatus_.note("configuration reloaded");
   publishStatus();
   return answer;
 }

@@ -4,7 +4,6 @@
 #include <thread>
 
 #include "common/log.h"
-#include "supervisor/service_notify.h"
 #include "supervisor/supervisor.h"
 #include "supervisor/upgrade.h"
 
@@ -44,7 +43,8 @@ void Supervisor::onServiceJob(const Result<ServiceJob>& job) {
 void Supervisor::handOn() {
   operations_->stop();
   operations_->announce(kRestartName, "the admin API ends its requests");
-  notifyService("STOPPING=1");
+  service_.stopping();
+  service_.mayTake(config_.management.shutdownTimeout);
   notifyStopOfAdmin([this] {
     if (stopping()) return;
     RollNote note{operations_->status().id, events_.last(), operations_->status().name};
@@ -61,7 +61,7 @@ void Supervisor::beginStop() {
   operations_->stop();
   status_.draining = true;
   status_.ready = false;
-  notifyService("STOPPING=1");
+  service_.stopping();
   enter(Phase::kStoppingAcceptors);
   advance();
 }

@@ -43,7 +43,9 @@ void Supervisor::exchangeProgram() {
   Error error{0, ""};
   if (Status written = writeRollNote(dir_, note); written) {
     spdlog::info("going on as {}", options_.image.file);
+    service_.reloading();
     error = replaceProgram(options_.image, dir_);
+    service_.ready();
     removeRollNote(dir_);
   } else {
     error = written.error();

@@ -49,6 +49,7 @@ class WorkerManager {
     AdminContext::UpstreamChangedHandler upstreamChanged;
     std::function<void(uint8_t row, const control::HandedOver&)> handedOver;
     std::function<void(uint8_t row, const control::TookOver&)> tookOver;
+    std::function<void(const std::string&)> noted = {};  // for a person: deaths, and who serves again
   };
 
   WorkerManager(boost::asio::io_context& io, Options options, Table& table, const Doorbells& doorbells,
@@ -117,6 +118,7 @@ class WorkerManager {
     Millis readySince = 0;  // monotonic; 0: it never was
     bool wanted = false;
     uint32_t deaths = 0;
+    bool comesBack = false;  // the last one died, and not by plan
     bool wasSilent = false;               // and was killed for that
     std::optional<WorkerId> predecessor;  // whose successor it is started as, while that lives
     std::optional<uint8_t> heir;          // who takes what it leaves

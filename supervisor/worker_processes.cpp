@@ -154,6 +154,8 @@ void WorkerManager::bury(Worker& worker, bool respawn) {
   if (tell) tellPeersChanged(&worker);
   if (respawn) {
     spdlog::warn("{} (pid {}) died: {}", nameOf(worker), pid, how);
+    worker.comesBack = true;
+    if (handlers_.noted) handlers_.noted(nameOf(worker) + " died (" + how + ")");
     row.restarts.fetch_add(1);
     backOff(worker, served);
   } else {
