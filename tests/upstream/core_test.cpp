@@ -145,6 +145,7 @@ class UpstreamCore : public ::testing::Test {
   void send(const std::string& client, std::string_view bytes) {
     core->send(&client, std::nullopt, bytes, CloseMode::kFlush, false);
   }
+  void broadcast(std::string_view bytes) { core->send(nullptr, To::kAll, bytes, CloseMode::kFlush, false); }
   // A stream on which all that the gateway says at its start has been said.
   std::unique_ptr<GatewayEnd> attached(uint64_t pushed = 0, uint64_t lane = kLane) {
     auto stream = std::make_unique<GatewayEnd>(*core);
@@ -290,6 +291,41 @@ TEST_F(UpstreamCore, RepliesToAClientStayInTheirLaneUntilAllAreAcknowledged) {
   second->position(2, false, 70);
   send(kClient, "new lane");
   EXPECT_EQ(second->next()->lane(), 71u);
+}
+
+TEST_F(UpstreamCore, BroadcastsStayInTheirLaneUntilAllAreAcknowledged) {
+  auto first = attached(0, 70);
+  broadcast("one");
+  auto second = attached(0, 71);
+  EXPECT_EQ(first->next()->payload(), "one");
+  broadcast("two");
+  EXPECT_EQ(first->next()->payload(), "two");
+  first->endInput();
+  EXPECT_FALSE(first->next());
+  first->breakOff();
+  broadcast("three");
+  EXPECT_FALSE(second->next(50ms)) << "it would overtake";
+  second->position(2, true, 70);  // the lane comes over
+  auto three = second->next();
+  ASSERT_TRUE(three);
+  EXPECT_EQ(three->lane(), 70u);
+  second->position(3, false, 70);
+  broadcast("four");
+  EXPECT_EQ(second->next()->lane(), 71u);
+}
+
+TEST_F(UpstreamCore, SendsNothingOverAPlainStreamThatTheGatewayHasEnded) {
+  GatewayEnd first(*core), second(*core);
+  first.plain(kClient, "hello");
+  second.plain(kOther, "hello");
+  ASSERT_TRUE(worker.waitForBytes(kOther, "hello"));
+  first.endInput();
+  EXPECT_FALSE(first.next());
+  EXPECT_TRUE(first.finished);
+  send(kClient, "late");
+  broadcast("to all");
+  EXPECT_EQ(second.next()->payload(), "late");
+  EXPECT_EQ(second.next()->payload(), "to all");
 }
 
 TEST_F(UpstreamCore, ClosesWhomAListLeavesOut) {

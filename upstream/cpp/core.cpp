@@ -371,21 +371,37 @@ std::shared_ptr<const Output> Core::next(const StreamPtr& stream, bool& finished
 
 // --- what the worker sends ---
 
+// It goes over its own stream, which the gateway has not half-closed.
+bool Core::flows(const Lane& lane) {
+  return lane.stream && lane.stream->own.get() == &lane && lane.limit == UINT64_MAX;
+}
+
+// What comes after the end of the gateway's side waits in a numbered lane for its next stream; a plain lane has none.
+bool Core::mayTake(const Lane& lane) {
+  return !lane.dead && (lane.number != 0 || lane.limit == UINT64_MAX);
+}
+
 LanePtr Core::anyLane() {
   for (const StreamPtr& stream : streams_)
-    if (stream->own && stream->own->stream) return stream->own;
+    if (stream->own && flows(*stream->own)) return stream->own;
   for (const StreamPtr& stream : streams_)
-    if (stream->own && !stream->own->dead) return stream->own;
+    if (stream->own && mayTake(*stream->own)) return stream->own;
   return nullptr;
 }
 
-// Replies to one client stay in one lane until all of them are acknowledged: so they cannot overtake one another.
+// Replies to one client, and broadcasts, stay in one lane until all of them are acknowledged: so they cannot overtake
+// one another.
 LanePtr Core::laneFor(Session* session) {
-  if (session == nullptr) return anyLane();
+  if (session == nullptr) {
+    const LanePtr& last = broadcastLane_;
+    if (last && !last->dead && (flows(*last) || (last->number != 0 && broadcastNumber_ > last->acknowledged)))
+      return last;
+    return anyLane();
+  }
   if (session->last && session->last->number != 0 && !session->last->dead &&
       session->lastNumber > session->last->acknowledged)
     return session->last;
-  if (session->home && !session->home->dead) return session->home;
+  if (session->home && mayTake(*session->home)) return session->home;
   return anyLane();
 }
 
@@ -411,6 +427,10 @@ bool Core::put(Lock& lock, const std::string* client, Draft draft, uint64_t ackn
       return false;
     draft.message.set_time(now());
     if (session != nullptr) session->heardAt = Clock::now();
+    if (client == nullptr) {
+      broadcastLane_ = lane;
+      broadcastNumber_ = lane->next;
+    }
     if (lane->number != 0) {
       draft.message.set_lane(lane->number);
       draft.message.set_sequence(lane->next);

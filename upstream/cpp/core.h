@@ -136,6 +136,8 @@ class Core : public std::enable_shared_from_this<Core> {
   void addTask(Task task);
   LanePtr laneFor(Session* session);
   LanePtr anyLane();
+  static bool flows(const Lane& lane);
+  static bool mayTake(const Lane& lane);
   bool put(Lock& lock, const std::string* client, Draft draft, uint64_t acknowledged);
   void trim(Lane& lane, uint64_t acknowledged);
   void roomCame();
@@ -165,6 +167,8 @@ class Core : public std::enable_shared_from_this<Core> {
   std::deque<Task> tasks_;
   std::set<std::string> marksDue_;
   std::atomic<bool> askedForRoom_{false};
+  LanePtr broadcastLane_;  // of the last broadcast that was not a handler's
+  uint64_t broadcastNumber_ = 0;
   int blocked_ =
       0;  // calls that wait for room: meanwhile everything is read, since what they wait for is among it
   uint64_t nextStream_ = 1;

@@ -109,6 +109,14 @@ class Lane:
         return self.written < len(self.entries) and (
             self.limit is None or self.acknowledged + self.written + 1 < self.limit)
 
+    def flows(self):
+        """It goes over its own stream, which the gateway has not half-closed."""
+        return self.stream is not None and self.stream.own is self and self.limit is None
+
+    def may_take(self):
+        """What comes after the end of the gateway's side waits for the lane's next stream; a plain lane has none."""
+        return not self.dead and (self.number != 0 or self.limit is None)
+
 
 class Stream:
     def __init__(self):
@@ -137,6 +145,7 @@ class Upstream:
         self._sessions, self._lanes, self._streams = {}, {}, []
         self._tasks, self._due = collections.deque(), set()
         self._blocked = 0  # calls that wait for room: meanwhile everything is read
+        self._broadcast = None, 0  # lane and number of the last broadcast that was not a handler's
         self._drafts = self._current = None  # of the handler's call under way
         handler.upstream = self
         self._worker = threading.Thread(target=self._run_handler, daemon=True)
@@ -333,16 +342,21 @@ class Upstream:
     # --- what the worker sends ---
 
     def _any_lane(self):
-        living = [s.own for s in self._streams if s.own and not s.own.dead]
-        return next((lane for lane in living if lane.stream), living[0] if living else None)
+        usable = [s.own for s in self._streams if s.own and s.own.may_take()]
+        return next((lane for lane in usable if lane.flows()), usable[0] if usable else None)
 
     def _lane_for(self, session):
-        """Replies to one client stay in one lane until all are acknowledged: so they cannot overtake one another."""
-        if session:
+        """Replies to one client, and broadcasts, stay in one lane until all of them are acknowledged: so they cannot
+        overtake one another."""
+        if session is None:
+            last, number = self._broadcast
+            if last and not last.dead and (last.flows() or last.number and number > last.acknowledged):
+                return last
+        else:
             last = session.last
             if last and last.number and not last.dead and session.last_number > last.acknowledged:
                 return last
-            if session.home and not session.home.dead:
+            if session.home and session.home.may_take():
                 return session.home
         return self._any_lane()
 
@@ -369,6 +383,8 @@ class Upstream:
         if message.close and lane.number == 0 and not (lane.stream and lane.stream.events):
             return False
         message.time = now()
+        if client is None:
+            self._broadcast = lane, lane.next
         if lane.number:
             message.lane, message.sequence = lane.number, lane.next
             if session:

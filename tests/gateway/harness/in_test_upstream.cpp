@@ -31,6 +31,7 @@ struct InTestUpstream::State {
   std::condition_variable changed;
   MessageHook hook;
   RawHook raw;
+  StreamHook onStream;
   uint32_t extensions = 0;
   bool ready = true, live = true, hanging = false, endsAtInputEnd = true, keep = true;
   std::vector<StreamRef> streams;
@@ -61,6 +62,7 @@ class StreamReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grp
       ++state_->streamsEver;
     }
     state_->changed.notify_all();
+    tell(InTestUpstream::StreamNews::kOpened);
     StartSendInitialMetadata();
     readNext();
   }
@@ -68,16 +70,10 @@ class StreamReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grp
   void reply(const std::string& client, const std::string& payload) override {
     send(replyMessage(client, payload));
   }
-  void broadcast(Broadcast to, const std::string& payload) override {
-    send(broadcastMessage(static_cast<int>(to), payload));
+  bool broadcast(Broadcast to, const std::string& payload) override {
+    return queue(broadcastMessage(static_cast<int>(to), payload));
   }
-  void send(const std::string& undecoded) override {
-    std::lock_guard lock(mutex_);
-    if (ending_ || broken_) return;
-    grpc::Slice slice(undecoded);
-    queue_.emplace_back(&slice, 1);
-    advanceLocked();
-  }
+  void send(const std::string& undecoded) override { queue(undecoded); }
   void end(bool orderly) override {
     std::lock_guard lock(mutex_);
     ending_ = true;
@@ -96,6 +92,24 @@ class StreamReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grp
   }
 
  private:
+  bool queue(const std::string& message) {
+    std::lock_guard lock(mutex_);
+    if (ending_ || broken_) return false;
+    grpc::Slice slice(message);
+    queue_.emplace_back(&slice, 1);
+    advanceLocked();
+    return true;
+  }
+
+  void tell(InTestUpstream::StreamNews news) {
+    InTestUpstream::StreamHook hook;
+    {
+      std::lock_guard lock(state_->mutex);
+      hook = state_->onStream;
+    }
+    if (hook) hook(shared_from_this(), news);
+  }
+
   void readNext() {
     {
       std::scoped_lock locks(state_->mutex, mutex_);
@@ -109,6 +123,7 @@ class StreamReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grp
 
   void OnReadDone(bool ok) override {
     if (!ok) {
+      tell(InTestUpstream::StreamNews::kInputEnded);
       bool ends;
       {
         std::lock_guard lock(state_->mutex);
@@ -297,6 +312,11 @@ void InTestUpstream::onMessage(MessageHook hook) {
 void InTestUpstream::onRaw(RawHook hook) {
   std::lock_guard lock(state_->mutex);
   state_->raw = std::move(hook);
+}
+
+void InTestUpstream::onStream(StreamHook hook) {
+  std::lock_guard lock(state_->mutex);
+  state_->onStream = std::move(hook);
 }
 
 void InTestUpstream::announceExtensions(uint32_t version) {

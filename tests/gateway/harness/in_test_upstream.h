@@ -20,7 +20,8 @@ class UpstreamStream {
  public:
   virtual ~UpstreamStream() = default;
   virtual void reply(const std::string& client, const std::string& payload) = 0;
-  virtual void broadcast(Broadcast to, const std::string& payload) = 0;
+  // False: the stream is ending, and this was not sent.
+  virtual bool broadcast(Broadcast to, const std::string& payload) = 0;
   virtual void send(const std::string& undecoded) = 0;  // bytes of a message, right or wrong
   virtual void end(bool orderly = true) = 0;            // after what is queued; else with an error
   virtual const std::map<std::string, std::string>& metadata() const = 0;
@@ -31,6 +32,10 @@ class InTestUpstream {
  public:
   using MessageHook =
       std::function<void(UpstreamStream& stream, const std::string& client, const std::string& payload)>;
+
+  // A stream has been opened, or the gateway has ended its side of it: what is sent from then on goes elsewhere.
+  enum class StreamNews { kOpened, kInputEnded };
+  using StreamHook = std::function<void(const StreamRef& stream, StreamNews news)>;
 
   // Every message as it came, in place of the above.
   using RawHook = std::function<void(UpstreamStream& stream, const std::string& message)>;
@@ -43,6 +48,7 @@ class InTestUpstream {
   uint16_t port() const;
   void onMessage(MessageHook hook);  // empty: echo
   void onRaw(RawHook hook);
+  void onStream(StreamHook hook);             // before there are any
   void announceExtensions(uint32_t version);  // in `ready`; default 0: none
   void setReady(bool ready);
   void setLive(bool live);            // false: `live` is answered with live=false
