@@ -4,6 +4,7 @@
 #include <sys/types.h>
 
 #include <chrono>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,7 @@ class WorkerProcess {
   WorkerProcess& operator=(const WorkerProcess&) = delete;
 
   const std::string& address() const { return address_; }  // HOST:PORT
+  uint16_t port() const { return static_cast<uint16_t>(std::stoi(address_.substr(address_.rfind(':') + 1))); }
   pid_t pid() const { return pid_; }
 
   // Sends the signal and waits for the end: the exit code, or -1 if it was killed or still runs at the

@@ -15,18 +15,13 @@ struct Kill {
   int times;  // the failpoint is passed so often before
 };
 
-class HandoverKill : public ::testing::TestWithParam<Kill> {
- protected:
-  static uint16_t portOf(const WorkerProcess& worker) {
-    return static_cast<uint16_t>(std::stoi(worker.address().substr(worker.address().rfind(':') + 1)));
-  }
-};
+class HandoverKill : public ::testing::TestWithParam<Kill> {};
 
 TEST_P(HandoverKill, LeavesEverySessionWithOneOwnerAndEveryByteInItsPlace) {
   constexpr size_t kClients = 40;
   WorkerProcess echo({programPath("paradox-example-echo"), "--quiet", "--extensions"});
   Gateway gateway({.forwarders = 2,
-                   .upstreams = {portOf(echo)},
+                   .upstreams = {echo.port()},
                    .workers = "respawn_backoff_min = \"10ms\"\nrespawn_backoff_max = \"50ms\"\n",
                    .environment = {{"PPX_FAILPOINTS", std::string(GetParam().failpoint) + "=kill@" +
                                                           std::to_string(GetParam().times)}}});

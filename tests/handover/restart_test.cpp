@@ -1,11 +1,13 @@
-// Planned operations under traffic: no client sees a byte lost, doubled or out of order, and none is closed.
+// Planned operations under traffic, with workers of the plain contract in C++ and in Python: no client sees a byte lost,
+// doubled or out of order, and none is closed. PPX_WHOLE: the figures of --long.
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
 
-#include "tests/gateway/harness/echo_worker.h"
+#include "tests/examples/worker_process.h"
+#include "tests/gateway/harness/gateway.h"
 #include "tests/load/duplex_swarm.h"
 
 namespace ppx::test {
@@ -16,9 +18,24 @@ int figure(int usual, int whole) {
   return std::getenv("PPX_WHOLE") == nullptr ? usual : whole;
 }
 
-struct PlannedOperation : ::testing::Test {
-  const size_t kClients = static_cast<size_t>(figure(200, 1000));
-  EchoWorker upstream;
+struct Language {
+  const char* name;
+  std::vector<std::string> (*worker)();
+  int clients;
+};
+
+std::vector<std::string> cppEcho() {
+  return {programPath("paradox-example-echo"), "--quiet"};
+}
+
+std::vector<std::string> pythonEcho() {
+  ::setenv("PPX_PYTHON_STUBS", PPX_PYTHON_STUBS, 1);
+  return {"/usr/bin/python3", std::string(PPX_SOURCE_DIR) + "/examples/python/echo.py"};
+}
+
+struct PlannedOperation : ::testing::TestWithParam<Language> {
+  const size_t kClients = static_cast<size_t>(figure(GetParam().clients, 1000));
+  WorkerProcess upstream{GetParam().worker()};
   Gateway gateway{{.forwarders = 2, .upstreams = {upstream.port()}}};
   std::unique_ptr<load::DuplexSwarm> swarm;
 
@@ -74,7 +91,7 @@ struct PlannedOperation : ::testing::Test {
   }
 };
 
-TEST_F(PlannedOperation, RestartsOfAllForwardersAreSeenByNobody) {
+TEST_P(PlannedOperation, RestartsOfAllForwardersAreSeenByNobody) {
   auto before = gateway.workers("forwarder");
   const int rounds = figure(3, 50);
   for (int i = 0; i < rounds; ++i) perform("/admin/forwarders/restart");
@@ -91,7 +108,7 @@ TEST_F(PlannedOperation, RestartsOfAllForwardersAreSeenByNobody) {
   expectNobodyNoticed();
 }
 
-TEST_F(PlannedOperation, ScalingMovesSessionsAndIsSeenByNobody) {
+TEST_P(PlannedOperation, ScalingMovesSessionsAndIsSeenByNobody) {
   const int counts[] = {4, 1, 2, 6, 3, 5, 1, 6, 2, 4};
   for (int i = 0; i < figure(3, 20); ++i) {
     int count = counts[i % 10];
@@ -101,7 +118,7 @@ TEST_F(PlannedOperation, ScalingMovesSessionsAndIsSeenByNobody) {
   expectNobodyNoticed();
 }
 
-TEST_F(PlannedOperation, RestartsOfAcceptorsAndProberAreSeenByNobody) {
+TEST_P(PlannedOperation, RestartsOfAcceptorsAndProberAreSeenByNobody) {
   pid_t acceptor = gateway.worker("acceptor"), prober = gateway.worker("prober");
   for (int i = 0; i < figure(1, 20); ++i) {
     perform("/admin/acceptors/restart");
@@ -112,7 +129,7 @@ TEST_F(PlannedOperation, RestartsOfAcceptorsAndProberAreSeenByNobody) {
   expectNobodyNoticed();
 }
 
-TEST_F(PlannedOperation, OfAcceptorsLosesNoNewClient) {
+TEST_P(PlannedOperation, OfAcceptorsLosesNoNewClient) {
   ASSERT_EQ(gateway.post("/admin/acceptors/restart").status, 202);
   std::string state = "running";
   int served = 0;
@@ -130,7 +147,7 @@ TEST_F(PlannedOperation, OfAcceptorsLosesNoNewClient) {
   expectNobodyNoticed();
 }
 
-TEST_F(PlannedOperation, AnUpgradeKeepsPidAndPortsAndRollsTheWorkers) {
+TEST_P(PlannedOperation, AnUpgradeKeepsPidAndPortsAndRollsTheWorkers) {
   auto before = gateway.allProcesses();
   uint64_t first = events("operation_started").size();
   EXPECT_EQ(first, 0u);
@@ -160,6 +177,10 @@ TEST_F(PlannedOperation, AnUpgradeKeepsPidAndPortsAndRollsTheWorkers) {
   swarm.reset();
   gateway.stop();
 }
+
+INSTANTIATE_TEST_SUITE_P(Echo, PlannedOperation,
+                         ::testing::Values(Language{"cpp", cppEcho, 200}, Language{"python", pythonEcho, 50}),
+                         [](const auto& each) { return std::string(each.param.name); });
 
 }  // namespace
 }  // namespace ppx::test

@@ -30,9 +30,6 @@ struct Upstreams {
 
 class RollingRestart : public ::testing::TestWithParam<Upstreams> {
  protected:
-  static uint16_t portOf(const WorkerProcess& worker) {
-    return static_cast<uint16_t>(std::stoi(worker.address().substr(worker.address().rfind(':') + 1)));
-  }
   static std::vector<std::string> command() {
     std::vector<std::string> words{programPath("paradox-example-echo"), "--quiet"};
     const auto& more = GetParam().arguments;
@@ -44,7 +41,7 @@ class RollingRestart : public ::testing::TestWithParam<Upstreams> {
 
 TEST_P(RollingRestart, OfAllForwardersInTurnClosesNobodyAndHarmsNoByte) {
   const unsigned restarts = fromEnvironment("PPX_RESTARTS", 3), clients = fromEnvironment("PPX_CLIENTS", 200);
-  Gateway gateway({.forwarders = 2, .upstreams = {portOf(first_), portOf(second_)}, .workers = kFast});
+  Gateway gateway({.forwarders = 2, .upstreams = {first_.port(), second_.port()}, .workers = kFast});
   auto swarm = talkers(
       gateway, {.target = {}, .connections = clients, .windowBytes = 16 << 10, .slowReaders = clients / 20});
   ASSERT_TRUE(swarm->runUntilBytes(10'000, 20 * load::kSecond));

@@ -12,9 +12,7 @@ namespace ppx::test {
 class EchoWorker {
  public:
   EchoWorker() : process_({programPath("paradox-example-echo"), "--quiet"}) {}
-  uint16_t port() const {
-    return static_cast<uint16_t>(std::stoi(process_.address().substr(process_.address().rfind(':') + 1)));
-  }
+  uint16_t port() const { return process_.port(); }
   pid_t pid() const { return process_.pid(); }
   void kill(int signal) const { ::kill(process_.pid(), signal); }
 
