@@ -193,6 +193,7 @@ void Forwarder::turnEnds() {
   turnPosted_ = true;
   boost::asio::post(io_, [this] {
     turnPosted_ = false;
+    figures().sessions.store(serving_->sessions.size(), kRelaxed);
     if (serving_->takeover.complete()) serving_->links.sendLists();
     serving_->ledger.look();
     serving_->links.kick();

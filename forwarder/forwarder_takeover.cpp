@@ -93,13 +93,14 @@ bool Forwarder::noteDoubt(const Session& session) {
   return true;
 }
 
-// Nobody has its descriptor: the slot is all that is left of it.
+// Nobody has its descriptor: the slot is all that is left of it. One that was ending was out of custody already.
 void Forwarder::loseDescriptor(SlotRef ref) {
   SessionTable sessions(serving_->table);
   SlotWord word = sessions.word(ref.slot);
   if (word.generation != ref.generation) return;
   if (word.state == SlotState::kHandoff && !sessions.own(ref, identity_.id)) return;
-  sessions.beginClosing(ref, identity_.id, CloseReason::kCustodyLost);  // or it was closing before
+  const bool ended = word.state == SlotState::kClosing;
+  if (!ended) sessions.beginClosing(ref, identity_.id, CloseReason::kCustodyLost);
   MailOutbox outbox;
   outbox.attach(serving_->table, ref);
   Takeover::Segments segments = serving_->takeover.takeSegments(ref.slot);
@@ -108,9 +109,10 @@ void Forwarder::loseDescriptor(SlotRef ref) {
   for (uint32_t segment : segments.in) serving_->journal.freeOwned(segment);
   serving_->table.session(ref.slot).quiesced.store(0);
   serving_->ledger.lost(ref);
-  figures().closed[static_cast<size_t>(CloseReason::kCustodyLost)].fetch_add(1, kRelaxed);
+  const uint32_t reason = serving_->table.session(ref.slot).closeReason.load(kRelaxed);
+  figures().closed[reason % kCloseReasonCapacity].fetch_add(1, kRelaxed);
   if (sessions.release(ref, identity_.id)) serving_->doorbells.slotReleased(serving_->table);
-  spdlog::warn("a session in slot {} is lost: no process has its descriptor", ref.slot);
+  if (!ended) spdlog::warn("a session in slot {} is lost: no process has its descriptor", ref.slot);
 }
 
 void Forwarder::onGive(const custody::Record& record, UniqueFd socket) {

@@ -55,8 +55,8 @@ std::string readUntil(int fd, Clock::time_point deadline, Stop stop) {
 
 }  // namespace
 
-WorkerProcess::WorkerProcess(std::vector<std::string> argv) {
-  argv.insert(argv.end(), {"--port", "0"});
+WorkerProcess::WorkerProcess(std::vector<std::string> argv, uint16_t port) {
+  argv.insert(argv.end(), {"--port", std::to_string(port)});
   start(argv);
 }
 

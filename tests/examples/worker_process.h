@@ -12,9 +12,9 @@ namespace ppx::test {
 
 class WorkerProcess {
  public:
-  // Starts argv with `--port 0` and waits for `listening on HOST:PORT`. A test failure and an empty address
-  // if it does not come.
-  explicit WorkerProcess(std::vector<std::string> argv);
+  // Starts argv with `--port PORT` (0: a free one) and waits for `listening on HOST:PORT`. A test failure and an
+  // empty address if it does not come.
+  explicit WorkerProcess(std::vector<std::string> argv, uint16_t port = 0);
   ~WorkerProcess();  // kills what still runs
   WorkerProcess(const WorkerProcess&) = delete;
   WorkerProcess& operator=(const WorkerProcess&) = delete;

@@ -1,35 +1,77 @@
 #include "tests/load/duplex_swarm.h"
 
 #include <algorithm>
+#include <random>
 
 namespace ppx::load {
 namespace {
 
 constexpr Nanos kSlowTick = 20 * kMillisecond;
+constexpr Nanos kLookTick = 5 * kMillisecond;
+constexpr std::size_t kPaceTurns = 8;  // paced clients send at each eighth tick
 
 }  // namespace
 
 Result<std::unique_ptr<DuplexSwarm>> DuplexSwarm::connect(const SwarmOptions& options) {
-  const auto address = options.target.address();
-  if (!address) {
-    return address.error();
-  }
   std::unique_ptr<DuplexSwarm> swarm(new DuplexSwarm(options));
   swarm->clients_.reserve(options.connections);
   for (std::size_t i = 0; i < options.connections; ++i) {
-    const auto source = options.sources == 0 ? 0 : static_cast<unsigned>(1 + i % options.sources);
-    auto fd = startConnect(address.value(), source);
-    if (!fd) {
-      return fd.error();
+    auto client = swarm->makeClient(i);
+    if (!client) {
+      return client.error();
     }
-    swarm->loop_.watch(fd->get(), i);
-    swarm->clients_.push_back(Client{VerifiedConnection(std::move(*fd), options.seed + i)});
+    swarm->clients_.push_back(std::move(*client));
   }
   return swarm;
 }
 
+Result<DuplexSwarm::Client> DuplexSwarm::makeClient(std::size_t index) {
+  const auto address = options_.target.address();
+  if (!address) {
+    return address.error();
+  }
+  const auto source = options_.sources == 0 ? 0 : static_cast<unsigned>(1 + index % options_.sources);
+  auto fd = startConnect(address.value(), source);
+  if (!fd) {
+    return fd.error();
+  }
+  loop_.watch(fd->get(), index);
+  const uint64_t seed = options_.seed + made_++;
+  Client client{VerifiedConnection(std::move(*fd), seed)};
+  if (isBrief(index)) {
+    client.end = 1 + std::mt19937_64(seed)() % options_.briefBytes;
+  } else if (options_.bytesEach != 0) {
+    client.end = options_.bytesEach;
+  }
+  client.born = nowNanos();
+  return client;
+}
+
+Result<std::size_t> DuplexSwarm::renewBrief() {
+  std::size_t renewed = 0;
+  for (std::size_t i = options_.connections - options_.brief; i < options_.connections; ++i) {
+    const VerifiedConnection& link = clients_[i].link;
+    if (link.state() != LinkState::kEnded || link.received() != clients_[i].end) {
+      continue;
+    }
+    auto client = makeClient(i);
+    if (!client) {
+      return client.error();
+    }
+    clients_[i] = std::move(*client);
+    ++renewed;
+  }
+  return renewed;
+}
+
 void DuplexSwarm::runFor(Nanos time) {
   run(time, [](const Client&) { return false; });
+}
+
+void DuplexSwarm::runWhile(const std::atomic<bool>& going) {
+  going_ = &going;
+  run(INT64_MAX / 2, [](const Client&) { return false; });
+  going_ = nullptr;
 }
 
 bool DuplexSwarm::runUntilBytes(uint64_t echoedEach, Nanos timeout) {
@@ -64,16 +106,20 @@ bool DuplexSwarm::run(Nanos timeout, const Done& done) {
     }
     return firstUndone == clients_.size();
   };
-  const bool anySlow = options_.slowReaders > 0;
+  const bool anySlow = options_.slowReaders > 0, paced = options_.bytesPerSecond > 0;
   resume(now);
-  while (!allDone() && now < deadline) {
-    const auto events = loop_.wait(anySlow ? std::min(deadline, lastTick_ + kSlowTick) : deadline);
+  while (!allDone() && now < deadline && (going_ == nullptr || *going_)) {
+    const Nanos until = going_ == nullptr && !paced ? deadline : std::min(deadline, now + kLookTick);
+    const auto events = loop_.wait(anySlow ? std::min(until, lastTick_ + kSlowTick) : until);
     now = nowNanos();
     for (const epoll_event& event : events) {
       advance(event.data.u64, event.events, now);
     }
     if (anySlow && now >= lastTick_ + kSlowTick) {
       tickSlowReaders(now);
+    }
+    if (paced && now >= lastPaceTick_ + kLookTick) {
+      tickPaced(now);
     }
   }
   noteSilence(now);
@@ -89,7 +135,10 @@ void DuplexSwarm::advance(std::size_t index, uint32_t events, Nanos now) {
   const uint64_t before = link.received();
   link.advance(events, isSlow(index) ? client.slowCredit : UINT64_MAX);
   const uint64_t got = link.received() - before;
-  offerMore(client);
+  // A paced one sends at its tick, not a few bytes at each echo.
+  if (options_.bytesPerSecond == 0 || link.offered() == 0) {
+    offerMore(index, now);
+  }
   if (isSlow(index)) {
     client.slowCredit -= got;
     return;
@@ -104,16 +153,16 @@ void DuplexSwarm::advance(std::size_t index, uint32_t events, Nanos now) {
   }
 }
 
-void DuplexSwarm::offerMore(Client& client) {
+void DuplexSwarm::offerMore(std::size_t index, Nanos now) {
+  Client& client = clients_[index];
   VerifiedConnection& link = client.link;
   if (draining_ || link.state() != LinkState::kOpen) {
     return;
   }
-  const uint64_t end = options_.bytesEach == 0 ? UINT64_MAX : options_.bytesEach;
   const uint64_t underWay = link.offered() - link.received();
   const uint64_t room = options_.windowBytes > underWay ? options_.windowBytes - underWay : 0;
-  link.offer(std::min(room, end - link.offered()));
-  if (options_.halfClose && link.offered() == end) {
+  link.offer(std::min({room, client.end - link.offered(), allowedBy(client, now)}));
+  if ((options_.halfClose || isBrief(index)) && link.offered() == client.end) {
     link.finishSending();
   }
 }
@@ -129,6 +178,31 @@ void DuplexSwarm::tickSlowReaders(Nanos now) {
   }
 }
 
+uint64_t DuplexSwarm::allowedBy(const Client& client, Nanos now) const {
+  if (options_.bytesPerSecond == 0) {
+    return UINT64_MAX;
+  }
+  // One byte at the start: it is the first event, its connection, that begins it.
+  const auto age = static_cast<uint64_t>((now - client.born) / kMicrosecond);
+  const uint64_t due = std::max<uint64_t>(1, age * options_.bytesPerSecond / 1'000'000);
+  return due - std::min(due, client.link.offered());
+}
+
+// A part of them at each tick, so that they do not all send at once.
+void DuplexSwarm::tickPaced(Nanos now) {
+  lastPaceTick_ = now;
+  for (std::size_t i = paceTurn_++ % kPaceTurns; i < clients_.size(); i += kPaceTurns) {
+    Client& client = clients_[i];
+    if (isOver(client) || client.link.offered() == 0) {
+      continue;
+    }
+    offerMore(i, now);
+    if (client.quietSince == 0 && !isSlow(i) && client.link.received() < client.link.offered()) {
+      client.quietSince = now;
+    }
+  }
+}
+
 // The time between two runs is nobody's pause; and clients that stopped sending for a drain begin again.
 void DuplexSwarm::resume(Nanos now) {
   lastTick_ = now;
@@ -138,7 +212,7 @@ void DuplexSwarm::resume(Nanos now) {
     if (isOver(client) || client.link.offered() == 0) {
       continue;
     }
-    offerMore(client);
+    offerMore(i, now);
     const bool underWay = client.link.received() < client.link.offered();
     client.quietSince = underWay && !isSlow(i) ? now : 0;
   }

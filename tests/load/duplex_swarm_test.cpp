@@ -90,6 +90,44 @@ TEST(DuplexSwarm, ASlowReaderReadsAtItsRateAndHoldsUpNobody) {
   EXPECT_GT((*swarm)->client(1).received(), 1'000'000u);
 }
 
+TEST(DuplexSwarm, APacedClientSendsAtItsRate) {
+  const EchoServerThread server;
+  auto swarm =
+      DuplexSwarm::connect({.target = server.endpoint(), .connections = 20, .bytesPerSecond = 10'000});
+  ASSERT_TRUE(swarm);
+  const Nanos start = nowNanos();
+  EXPECT_TRUE((*swarm)->runUntilBytes(3'000, kLong));
+  EXPECT_GE(nowNanos() - start, 250 * kMillisecond);
+  EXPECT_EQ((*swarm)->stats().open, 20u);
+}
+
+TEST(DuplexSwarm, BriefClientsEndTheirSideAndComeAgain) {
+  const EchoServerThread server;
+  auto swarm = DuplexSwarm::connect(
+      {.target = server.endpoint(), .connections = 10, .brief = 4, .briefBytes = 20'000});
+  ASSERT_TRUE(swarm);
+  for (int i = 0; i < 3; ++i) {
+    while ((*swarm)->stats().ended < 4) (*swarm)->runFor(kMillisecond);
+    EXPECT_EQ((*swarm)->stats().mismatched + (*swarm)->stats().reset, 0u);
+    auto renewed = (*swarm)->renewBrief();
+    ASSERT_TRUE(renewed);
+    EXPECT_EQ(*renewed, 4u);
+    EXPECT_TRUE((*swarm)->runUntilBytes(1, kLong));
+  }
+  EXPECT_TRUE((*swarm)->drain(kLong));
+  EXPECT_EQ((*swarm)->stats().intact, 10u);
+}
+
+TEST(DuplexSwarm, ABriefClientThatIsEndedTooEarlyIsNotRenewed) {
+  OddServer server([](int fd) { ::send(fd, readSome(fd).data(), 0, MSG_NOSIGNAL); });
+  auto swarm = DuplexSwarm::connect({.target = server.endpoint(), .brief = 1, .briefBytes = 20'000});
+  ASSERT_TRUE(swarm);
+  EXPECT_TRUE((*swarm)->runUntilEnd(kLong));
+  auto renewed = (*swarm)->renewBrief();
+  ASSERT_TRUE(renewed);
+  EXPECT_EQ(*renewed, 0u);
+}
+
 TEST(DuplexSwarm, SeesAWrongByte) {
   OddServer server([](int fd) {
     std::string bytes = readSome(fd);

@@ -100,9 +100,13 @@ void Gateway::crashSupervisor() {
 bool Gateway::isWhole() const {
   Response answer = get("/admin/status");
   if (answer.status != 200) return false;
-  for (const Json& row : answer.json().at("workers"))
+  const Json status = answer.json();
+  size_t served = 0;
+  for (const Json& row : status.at("workers")) {
     if (row.at("state") != "ready") return false;
-  return custody() == sessions();
+    if (row.at("role") == "forwarder") served += row.at("sessions").get<size_t>();
+  }
+  return served == status.at("sessions").at("open").get<size_t>() && custody() == sessions();
 }
 
 void Gateway::waitForReady() {

@@ -94,7 +94,7 @@ class Gateway {
 
   // kill -9 of paradoxd, and another one with the same configuration and runtime directory; returns when it serves.
   void crashSupervisor();
-  // Every worker is ready, and each session's descriptor is in custody.
+  // Every worker is ready, each session is served by a forwarder, and its descriptor is in custody.
   bool isWhole() const;
 
   // Asks for an orderly stop, and checks that it was one: exit code 0, no process left, a clean runtime directory.
