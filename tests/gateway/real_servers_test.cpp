@@ -1,5 +1,6 @@
-// Real servers behind the bridge, with their own benchmarks for clients, while forwarders are killed: no failed request,
-// no broken connection. PPX_SECONDS makes it longer (the long run takes a minute).
+// Real servers behind the bridge, with their own benchmarks for clients, while forwarders are killed, or while everything
+// is restarted in turn and upgraded: no failed request, no broken connection. PPX_SECONDS and PPX_RESTARTS make it longer
+// (the long run takes a minute or two).
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -16,6 +17,7 @@
 
 #include "tests/examples/worker_process.h"
 #include "tests/gateway/harness/gateway.h"
+#include "tests/handover/restart_harness.h"
 
 namespace ppx::test {
 namespace {
@@ -28,9 +30,8 @@ std::string programNamed(const std::vector<std::string>& places) {
   return {};
 }
 
-int secondsOfLoad() {
-  const char* text = std::getenv("PPX_SECONDS");
-  return text == nullptr ? 1 : std::atoi(text);
+unsigned secondsOfLoad() {
+  return fromEnvironment("PPX_SECONDS", 1);
 }
 
 uint16_t freePort() {
@@ -98,7 +99,11 @@ bool accepts(uint16_t port) {
   }
 }
 
-struct RealServer : ::testing::Test {
+enum class Trouble { kKills, kPlanned };
+
+struct RealServer : ::testing::TestWithParam<Trouble> {
+  using Load = std::function<std::unique_ptr<Program>()>;
+  using Check = std::function<void(const std::string& log)>;
   TempDir dir;
   uint16_t serverPort = freePort();
   std::unique_ptr<WorkerProcess> bridge;
@@ -108,27 +113,57 @@ struct RealServer : ::testing::Test {
     bridge = std::make_unique<WorkerProcess>(
         std::vector<std::string>{programPath("paradox-example-bridge"), "--quiet", "--server",
                                  "127.0.0.1:" + std::to_string(serverPort)});
-    uint16_t port =
-        static_cast<uint16_t>(std::stoi(bridge->address().substr(bridge->address().rfind(':') + 1)));
-    gateway = std::make_unique<Gateway>(GatewayOptions{
-        .upstreams = {port}, .workers = "respawn_backoff_min = \"10ms\"\nrespawn_backoff_max = \"50ms\"\n"});
-    gateway->waitForUpstream(port);
+    gateway = std::make_unique<Gateway>(
+        GatewayOptions{.upstreams = {bridge->port()},
+                       .workers = "respawn_backoff_min = \"10ms\"\nrespawn_backoff_max = \"50ms\"\n"});
+    gateway->waitForUpstream(bridge->port());
   }
-  // Kills forwarders, about three a second, until `load` has ended; its exit code.
-  int killWhile(Program& load) {
-    auto ended = std::async(std::launch::async, [&] { return load.wait(); });
+  void runInTrouble(const Load& load, const Check& check) {
+    if (GetParam() == Trouble::kKills)
+      killWhile(load, check);
+    else
+      restartWhile(load, check);
+  }
+
+ private:
+  static void runToEnd(const Load& load, const Check& check) {
+    std::unique_ptr<Program> program = load();
+    EXPECT_EQ(program->wait(), 0) << program->log();
+    check(program->log());
+  }
+  // Kills forwarders, about three a second, until the load has ended.
+  void killWhile(const Load& load, const Check& check) {
+    auto ended = std::async(std::launch::async, [&] { runToEnd(load, check); });
     int kills = 0;
     while (ended.wait_for(300ms) != std::future_status::ready) {
       pid_t pid = gateway->worker("forwarder", kills++ % 2);
       ::kill(pid, SIGKILL);
       gateway->waitForSuccessor("forwarder", pid);
     }
+    ended.get();
     std::printf("%d forwarders were killed\n", kills);
-    return ended.get();
+  }
+  // The load again and again while everything is restarted.
+  void restartWhile(const Load& load, const Check& check) {
+    const unsigned rounds = fromEnvironment("PPX_RESTARTS", 1);
+    auto ended = std::async(std::launch::async, [&] {
+      for (unsigned i = 0; i < rounds && !HasFailure(); ++i)
+        for (const char* what : {"forwarders/restart", "acceptors/restart", "prober/restart", "upgrade"}) {
+          Json last = operate(*gateway, std::string("/admin/") + what);
+          EXPECT_EQ(last.at("state"), "done") << last;
+        }
+    });
+    unsigned loads = 0;
+    do {
+      runToEnd(load, check);
+      ++loads;
+    } while (ended.wait_for(0ms) != std::future_status::ready && !HasFailure());
+    ended.get();
+    std::printf("%u loads while everything was restarted and upgraded %u times\n", loads, rounds);
   }
 };
 
-TEST_F(RealServer, RedisBenchmarkSeesNothing) {
+TEST_P(RealServer, RedisBenchmarkSeesNothing) {
   const std::string server = programNamed({"/usr/bin/redis-server"}),
                     load = programNamed({"/usr/bin/redis-benchmark"});
   if (server.empty() || load.empty()) GTEST_SKIP() << "redis is not installed";
@@ -138,16 +173,21 @@ TEST_F(RealServer, RedisBenchmarkSeesNothing) {
   waitUntil("redis", [&] { return accepts(serverPort); });
   startGateway();
   const std::string requests = std::to_string(secondsOfLoad() * 10'000);
-  Program benchmark({load, "-h", "127.0.0.1", "-p", std::to_string(gateway->port()), "-c", "50", "-n",
-                     requests, "-t", "set,get,incr,lpush", "-r", "1000", "-d", "512", "-q"},
-                    dir.path() + "/benchmark.log");
-  EXPECT_EQ(killWhile(benchmark), 0);
-  std::string log = benchmark.log();
-  EXPECT_EQ(log.find("rror"), std::string::npos) << log;
-  EXPECT_NE(log.find("LPUSH"), std::string::npos) << log;
+  runInTrouble(
+      [&] {
+        return std::make_unique<Program>(
+            std::vector<std::string>{load, "-h", "127.0.0.1", "-p", std::to_string(gateway->port()), "-c",
+                                     "50", "-n", requests, "-t", "set,get,incr,lpush", "-r", "1000", "-d",
+                                     "512", "-q"},
+            dir.path() + "/benchmark.log");
+      },
+      [](const std::string& log) {
+        EXPECT_EQ(log.find("rror"), std::string::npos) << log;
+        EXPECT_NE(log.find("LPUSH"), std::string::npos) << log;
+      });
 }
 
-TEST_F(RealServer, PgbenchSeesNothing) {
+TEST_P(RealServer, PgbenchSeesNothing) {
   const std::string bin = "/usr/lib/postgresql/15/bin/";
   if (programNamed({bin + "initdb"}).empty() || programNamed({bin + "pgbench"}).empty())
     GTEST_SKIP() << "PostgreSQL 15 is not installed";
@@ -185,11 +225,15 @@ TEST_F(RealServer, PgbenchSeesNothing) {
   Program fill(pgbench(serverPort, {"-i", "-q"}), dir.path() + "/fill.log");
   ASSERT_EQ(fill.wait(), 0) << fill.log();
   startGateway();
-  Program load(pgbench(gateway->port(), {"-c", "20", "-j", "2", "-T", std::to_string(secondsOfLoad())}),
-               dir.path() + "/pgbench.log");
-  EXPECT_EQ(killWhile(load), 0);
-  std::string log = load.log();
-  EXPECT_NE(log.find("number of failed transactions: 0 "), std::string::npos) << log;
+  runInTrouble(
+      [&] {
+        return std::make_unique<Program>(
+            pgbench(gateway->port(), {"-n", "-c", "20", "-j", "2", "-T", std::to_string(secondsOfLoad())}),
+            dir.path() + "/pgbench.log");
+      },
+      [](const std::string& log) {
+        EXPECT_NE(log.find("number of failed transactions: 0 "), std::string::npos) << log;
+      });
   // What the benchmark promises: the balances of all levels add up to the same sum.
   Program check(
       {bin + "psql", "-h", "127.0.0.1", "-U", "bench", "-p", std::to_string(gateway->port()), "-At", "-c",
@@ -200,6 +244,11 @@ TEST_F(RealServer, PgbenchSeesNothing) {
   EXPECT_EQ(check.wait(), 0);
   EXPECT_EQ(check.log(), "t\n");
 }
+
+INSTANTIATE_TEST_SUITE_P(While, RealServer, ::testing::Values(Trouble::kKills, Trouble::kPlanned),
+                         [](const auto& each) {
+                           return each.param == Trouble::kKills ? "ForwardersAreKilled" : "AllIsRestarted";
+                         });
 
 }  // namespace
 }  // namespace ppx::test

@@ -32,8 +32,10 @@ Json operate(const Gateway& gateway, const std::string& path, const Json& body) 
   waitUntil(
       "the end of " + path,
       [&] {
-        last = gateway.getJson("/admin/operation").at("operation");
-        return last.at("id") != id || last.at("state") != "running";
+        Response now = gateway.get("/admin/operation");
+        if (now.status != 200) return false;
+        last = now.json().at("operation");
+        return !last.is_null() && (last.at("id") != id || last.at("state") != "running");
       },
       60s);
   return last;

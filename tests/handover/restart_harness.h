@@ -28,7 +28,8 @@ void whileTalking(load::DuplexSwarm& clients, Work work) {
 
 std::unique_ptr<load::DuplexSwarm> talkers(const Gateway& gateway, load::SwarmOptions options);
 
-// Starts an operation and waits until it is over; its last state. Throws if it is not accepted.
+// Starts an operation and waits until it is over; its last state. Throws if it is not accepted. In an upgrade the admin
+// API changes hands meanwhile.
 Json operate(const Gateway& gateway, const std::string& path, const Json& body = nullptr);
 
 // The events of one type that the gateway has had so far.
