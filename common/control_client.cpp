@@ -17,7 +17,8 @@
 namespace ppx {
 namespace {
 
-constexpr int kUsage = 64;  // EX_USAGE: permanent
+constexpr int kUsage = 64;     // EX_USAGE: permanent
+constexpr int kTryAgain = 75;  // EX_TEMPFAIL
 constexpr std::chrono::milliseconds kHeartbeat{200};
 constexpr int kMaxRedialMs = 500;
 
@@ -60,6 +61,7 @@ WorkerIdentity parseWorkerArguments(WorkerRole role, int argc, char** argv) {
     else
       usage(argv[0]);
   }
+  if (role == WorkerRole::kCustodian && seen == 1) identity.id.row = kCustodianRow, identity.startedByOthers = true, seen = 7;
   if (seen != 7 || argc % 2 != 1) usage(argv[0]);
   return identity;
 }
@@ -149,7 +151,7 @@ void ControlClient::dispatch(std::span<const std::byte> bytes, std::vector<Uniqu
       if (control::Reject message; decode(bytes, message)) {
         message.reason[sizeof(message.reason) - 1] = '\0';
         spdlog::error("the supervisor rejects this worker: {}", message.reason);
-        ::_exit(0);
+        ::_exit(identity_.startedByOthers ? kTryAgain : 0);
       }
       break;
     case control::Type::kListeners:
@@ -192,6 +194,7 @@ void ControlClient::dispatch(std::span<const std::byte> bytes, std::vector<Uniqu
 void ControlClient::onWelcome(const control::Welcome& message, std::vector<UniqueFd> descriptors) {
   setLogLevel(static_cast<int>(message.logLevel));
   if (table_ != nullptr) return;  // an adoption: everything stands
+  identity_.id.incarnation = message.incarnation;
   if (descriptors.size() != control::kWelcomeDescriptors) {
     spdlog::critical("the welcome came with {} descriptors instead of {}", descriptors.size(),
                      control::kWelcomeDescriptors);

@@ -22,9 +22,12 @@ struct WorkerIdentity {
   WorkerId id;
   std::string runtimeDir;
   std::optional<WorkerId> predecessor = {};  // a forwarder's: whose streams it waits for (control_protocol.h)
+  // A custodian's that no supervisor started: its incarnation is 0 until the first Welcome names it.
+  bool startedByOthers = false;
 };
 
-// --runtime-dir DIR --row N --incarnation N [--successor-of ROW:INCARNATION]; ends the process with code 64 on anything else.
+// --runtime-dir DIR --row N --incarnation N [--successor-of ROW:INCARNATION]; for a custodian that a service manager starts
+// --runtime-dir DIR alone. Ends the process with code 64 on anything else.
 WorkerIdentity parseWorkerArguments(WorkerRole role, int argc, char** argv);
 
 class ControlClient {

@@ -20,6 +20,9 @@
 // again. A dies: WorkerDied names B as the successor, and B takes what A still had, as after any crash. The
 // same WorkerDied follows A's orderly end, for sessions that were ending or arriving just then.
 //
+// A custodian may be started by somebody else than the supervisor (paradox-custodian.service). Its first Hello has
+// incarnation 0, which means: name me; the Welcome does. If it is rejected it ends with code 75, to be started anew.
+//
 // The worker redials for ever when the channel breaks, and serves on meanwhile. The supervisor opens a pidfd (of the
 // peer's SO_PEERCRED pid) before it trusts a Hello. Heartbeats go through the worker's row in the table.
 // Each message is one struct, which starts with the header; a message of another size, type or version is a broken

@@ -8,6 +8,7 @@
 #include "common/control_protocol.h"
 #include "common/log.h"
 #include "common/seqpacket.h"
+#include "supervisor/worker_identity.h"
 
 namespace ppx {
 namespace {
@@ -82,6 +83,13 @@ void CustodyKeeper::dropListeners(std::function<void()> done) {
   droppedDone_ = std::move(done);
   undropped_ = kMaxListeners;
   for (uint32_t row = 0; row < kMaxListeners; ++row) client_.drop(record(Kind::kListener, row));
+}
+
+bool externalCustodianIn(const std::string& runtimeDir) {
+  auto channel = dialSeqpacket(runtimeDir + "/" + custody::kSocketName);
+  if (!channel) return false;
+  auto listener = peerCredentials(channel->get());
+  return listener && runsWith(listener->pid, externalArguments(runtimeDir));
 }
 
 Result<Inheritance> fetchInheritance(const std::string& runtimeDir) {

@@ -61,6 +61,9 @@ struct Inheritance {
   std::map<uint32_t, UniqueFd> listeners;  // by row
 };
 
+// Whether the custodian that is there, if any, was started by somebody else than a supervisor.
+bool externalCustodianIn(const std::string& runtimeDir);
+
 // Asks a custodian that is there already, for at most a few seconds; its own loop. Errors: ENOENT: nobody
 // answers on custody.sock, so there is nothing to inherit; ETIMEDOUT: somebody is there and does not answer;
 // ENODATA: it has no table (its supervisor was killed before it had given it one).

@@ -18,6 +18,7 @@ struct CommandLine {
   std::string runtimeDir = defaultRuntimeDir();
   std::string logLevel;
   bool check = false;
+  bool externalCustodian = false;
   int checkTable = -1;
   ProgramImage image;
 };
@@ -44,6 +45,8 @@ void describe(CLI::App& app, CommandLine& line) {
                  "with --check: and whether it can go on with the table in this descriptor (upgrade)")
       ->type_name("FD")
       ->needs("--check");
+  app.add_flag("--external-custodian", line.externalCustodian,
+               "wait for a paradox-custodian that somebody else starts (a service of its own)");
   app.add_option("--log-level", line.logLevel, "instead of management_server.log_level")
       ->type_name("LEVEL")
       ->check(CLI::IsMember(kLevels));
@@ -92,7 +95,7 @@ int serve(const CommandLine& line) {
   setLogLevel(level);
   Supervisor supervisor(std::move(*config), std::move(spare),
                         {std::filesystem::absolute(line.config).string(), workerProgramDir(), level,
-                         !line.logLevel.empty(), line.image});
+                         !line.logLevel.empty(), line.image, line.externalCustodian});
   if (auto failure = supervisor.prepare()) {
     spdlog::critical("{}", failure->text);
     return failure->exitCode;

@@ -137,10 +137,10 @@ void RuntimeDir::keep() const {
   ::unsetenv(kHandedOn);
 }
 
-void RuntimeDir::removeFiles() {
+void RuntimeDir::removeFiles(bool custodysToo) {
   auto remove = [this](const std::string& name) { ::unlink(file(name).c_str()); };
   remove(control::kSocketName);
-  remove(custody::kSocketName);
+  if (custodysToo) remove(custody::kSocketName);
   for (uint8_t row = 0; row < kMaxForwarders; ++row) remove(handoff::socketName(row));
   remove(kAdminPortFileName);
   remove("roll");

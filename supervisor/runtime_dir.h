@@ -34,8 +34,9 @@ class RuntimeDir {
   // The lock's descriptor for the next program in this process (exec), and back. open() there takes it.
   void handOn() const;
   void keep() const;
-  // At an orderly stop: the gateway's files, the lock last, and the directory if open() made it.
-  void removeFiles();
+  // At an orderly stop: the gateway's files, the lock last, and the directory if open() made it. A custodian that others
+  // started may live on, or be started again: its socket is its own.
+  void removeFiles(bool custodysToo);
   // At a start that failed: the pid file and the lock. Sockets may be those of workers that live on.
   void abandon();
 

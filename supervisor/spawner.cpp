@@ -117,6 +117,10 @@ void killNow(const Process& process) {
   ::pidfd_send_signal(process.pidfd.get(), SIGKILL, nullptr, 0);
 }
 
+void terminate(const Process& process) {
+  ::pidfd_send_signal(process.pidfd.get(), SIGTERM, nullptr, 0);
+}
+
 bool hasCrashed(const Process& process) {
   siginfo_t info{};
   if (::waitid(P_PIDFD, static_cast<id_t>(process.pidfd.get()), &info, WEXITED | WNOHANG | WNOWAIT) != 0)
@@ -127,7 +131,7 @@ bool hasCrashed(const Process& process) {
 std::string reap(const Process& process) {
   siginfo_t info{};
   if (::waitid(P_PIDFD, static_cast<id_t>(process.pidfd.get()), &info, WEXITED | WNOHANG) != 0)
-    return "ended (it was a predecessor's child)";
+    return "ended (not as a child of this supervisor)";
   if (info.si_code == CLD_EXITED) return "exit code " + std::to_string(info.si_status);
   return "signal " + std::to_string(info.si_status) + " (" + ::strsignal(info.si_status) + ")";
 }

@@ -23,7 +23,8 @@ Result<Process> spawn(const std::string& program, const std::vector<std::string>
 // A process that is not our child. The caller checks afterwards that the pid still is the one that it meant.
 Result<Process> openProcess(int pid);
 bool isDead(const Process& process);
-void killNow(const Process& process);  // SIGKILL
+void killNow(const Process& process);    // SIGKILL
+void terminate(const Process& process);  // SIGTERM
 // After it is dead, before it is reaped: it crashed, as far as its end tells. SIGKILL is somebody else's doing.
 bool hasCrashed(const Process& process);
 // After it is dead: reaps it if it was our child. How it ended, for people ("exit code 1", "signal 9

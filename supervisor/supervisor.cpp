@@ -45,7 +45,7 @@ int Supervisor::run() {
   if (handedOn_)
     dir_.abandon();
   else
-    dir_.removeFiles();
+    dir_.removeFiles(!options_.externalCustodian);
   // A request that has outlived its deadline has threads that nobody can wait for, and so has a bus that hangs.
   if (!adminStopped_ || jobAsked_) ::_exit(kExitOrderly);
   adminStop_.join();
@@ -54,9 +54,11 @@ int Supervisor::run() {
 
 void Supervisor::makeWorkers() {
   WorkerManager::Options options{dir_.path(), options_.programDir, config_.workers,
-                                 static_cast<uint32_t>(options_.logLevel)};
+                                 static_cast<uint32_t>(options_.logLevel), options_.externalCustodian};
   WorkerManager::Handlers handlers;
   handlers.changed = [this] {
+    // Dialled at once when it is back: until it has the table, its death and ours would be everybody's.
+    if (workers_->anyReady(WorkerRole::kCustodian) && phase_ < Phase::kStoppingCustodian) custody_->start();
     advance();
     operations_->advance();
   };

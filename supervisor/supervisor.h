@@ -44,6 +44,7 @@ class Supervisor {
     int logLevel = 2;             // spdlog's numbers
     bool logLevelForced = false;  // the command line has it
     ProgramImage image;           // for an upgrade
+    bool externalCustodian = false;  // a service of its own; also found by prepare() if it is there
   };
 
   // The runtime directory is locked already; it is given up when the start fails or at the orderly stop.

@@ -21,7 +21,7 @@ StartFailure permanent(const std::string& text) {
 
 std::optional<StartFailure> Supervisor::prepare() {
   auto failure = prepareAll();
-  if (failure && fresh_) dir_.removeFiles();
+  if (failure && fresh_) dir_.removeFiles(!options_.externalCustodian);
   if (failure && !fresh_) dir_.abandon();
   return failure;
 }
@@ -58,6 +58,7 @@ std::optional<StartFailure> Supervisor::missingPrograms() const {
 }
 
 std::optional<StartFailure> Supervisor::makeTable() {
+  options_.externalCustodian = options_.externalCustodian || externalCustodianIn(dir_.path());
   auto inheritance = fetchInheritance(dir_.path());
   if (inheritance) return adoptTable(std::move(*inheritance));
   if (inheritance.error().code == ETIMEDOUT) return temporary(inheritance.error().text);

@@ -40,6 +40,10 @@ WorkerRole roleOfRow(uint8_t row) {
   return row == kCustodianRow ? WorkerRole::kCustodian : WorkerRole::kNone;
 }
 
+std::vector<std::string> externalArguments(const std::string& runtimeDir) {
+  return {"--runtime-dir", runtimeDir};
+}
+
 std::vector<std::string> workerArguments(const std::string& runtimeDir, uint8_t row, uint32_t incarnation) {
   return {"--runtime-dir",     runtimeDir,      "--row",
           std::to_string(row), "--incarnation", std::to_string(incarnation)};

@@ -140,7 +140,9 @@ std::string WorkerManager::whyNot(const ControlPeer& peer, const control::Hello&
   return "";
 }
 
-void WorkerManager::onHello(ControlPeer& peer, const control::Hello& hello, std::optional<UniqueFd> memfd) {
+void WorkerManager::onHello(ControlPeer& peer, const control::Hello& said, std::optional<UniqueFd> memfd) {
+  control::Hello hello = said;
+  if (!nameExternal(peer, hello)) return;
   if (std::string why = whyNot(peer, hello, memfd ? memfd->get() : -1); !why.empty()) return peer.reject(why);
   Worker& worker = *workers_.at(hello.row);
   WorkerAction action = workerTransition(worker.state, WorkerEvent::kHello).action;
@@ -235,10 +237,10 @@ void WorkerManager::stop(Worker& worker, Millis deadline) {
 
 void WorkerManager::killLater(Worker& worker, Millis deadline) {
   worker.stopTimer.expires_after(milliseconds(deadline));
-  worker.stopTimer.async_wait([each = &worker](const boost::system::error_code& error) {
+  worker.stopTimer.async_wait([this, each = &worker](const boost::system::error_code& error) {
     if (error || each->process.pid == 0) return;
     spdlog::warn("{} (pid {}) has not left in time: killing it", nameOf(*each), each->process.pid);
-    killNow(each->process);
+    end(*each);
   });
 }
 
@@ -252,7 +254,15 @@ void WorkerManager::askToStop(Worker& worker) {
 void WorkerManager::killAll() {
   for (WorkerRole role : roles()) stop(role, 0);
   for (auto& [row, worker] : workers_)
-    if (worker->process.pid != 0) killNow(worker->process);
+    if (worker->process.pid != 0) end(*worker);
+}
+
+// Not SIGKILL where that would be a crash to whoever starts it again.
+void WorkerManager::end(Worker& worker) {
+  if (isExternal(worker))
+    terminate(worker.process);
+  else
+    killNow(worker.process);
 }
 
 bool WorkerManager::gone(WorkerRole role) const {

@@ -43,6 +43,7 @@ class WorkerManager {
     std::string programDir;  // where paradox-<role> are
     WorkersConfig workers;
     uint32_t logLevel = 2;  // spdlog's numbers
+    bool externalCustodian = false;  // somebody else starts it, and again when it dies
   };
   struct Handlers {
     std::function<void()> changed;  // a worker's state; on the loop, never from inside a call
@@ -143,6 +144,11 @@ class WorkerManager {
   std::string whyNot(const ControlPeer& peer, const control::Hello& hello, int memfd) const;
 
   void spawnInto(Worker& worker);
+  void enterRow(Worker& worker, Process process, uint64_t incarnation);
+  bool isExternal(const Worker& worker) const;
+  std::vector<std::string> argumentsOf(const Worker& worker, uint64_t incarnation) const;
+  bool nameExternal(ControlPeer& peer, control::Hello& hello);
+  void end(Worker& worker);
   void watchDeath(Worker& worker);
   void welcome(Worker& worker, bool knowsTable);
   void announce(Worker& worker);

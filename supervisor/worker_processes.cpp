@@ -15,6 +15,7 @@ using std::chrono::milliseconds;
 
 constexpr size_t kMaxObituaries = 64;
 constexpr milliseconds kLeaveSlack{30'000};
+constexpr Millis kServedLong = 60'000;
 
 }  // namespace
 
@@ -27,9 +28,9 @@ void WorkerManager::start(WorkerRole role) {
 }
 
 void WorkerManager::spawnInto(Worker& worker) {
+  if (isExternal(worker)) return;  // it dials when it is there
   uint64_t incarnation = table_.header().nextIncarnation.fetch_add(1);
-  std::vector<std::string> arguments =
-      workerArguments(options_.runtimeDir, worker.row, static_cast<uint32_t>(incarnation));
+  std::vector<std::string> arguments = argumentsOf(worker, incarnation);
   // Only while that one lives: the row's later processes are nobody's planned successors.
   if (worker.predecessor &&
       table_.worker(worker.predecessor->row).incarnation.load() == worker.predecessor->incarnation)
@@ -39,7 +40,11 @@ void WorkerManager::spawnInto(Worker& worker) {
     spdlog::error("{}: {}", nameOf(worker), process.error().text);
     return fire(worker, WorkerEvent::kSpawnFailed);
   }
-  worker.process = std::move(*process);
+  enterRow(worker, std::move(*process), incarnation);
+}
+
+void WorkerManager::enterRow(Worker& worker, Process process, uint64_t incarnation) {
+  worker.process = std::move(process);
   worker.incarnation = incarnation;
   WorkerRow& row = table_.worker(worker.row);
   row.pid.store(static_cast<uint32_t>(worker.process.pid));
@@ -51,6 +56,36 @@ void WorkerManager::spawnInto(Worker& worker) {
   worker.silence.restart();
   watchDeath(worker);
   fire(worker, WorkerEvent::kSpawned);
+}
+
+bool WorkerManager::isExternal(const Worker& worker) const {
+  return worker.role == WorkerRole::kCustodian && options_.externalCustodian;
+}
+
+std::vector<std::string> WorkerManager::argumentsOf(const Worker& worker, uint64_t incarnation) const {
+  if (isExternal(worker)) return externalArguments(options_.runtimeDir);
+  return workerArguments(options_.runtimeDir, worker.row, static_cast<uint32_t>(incarnation));
+}
+
+// A custodian that somebody else started gets the row, if it is empty. False: it is to dial again.
+bool WorkerManager::nameExternal(ControlPeer& peer, control::Hello& hello) {
+  if (!options_.externalCustodian || hello.role != WorkerRole::kCustodian || hello.incarnation != 0) return true;
+  Worker& worker = *workers_.at(kCustodianRow);
+  // Its predecessor is dead, or about to be: it holds what only one process can hold. But nobody has seen it die.
+  if (worker.process.pid != 0 && worker.process.pid != peer.pid()) {
+    peer.close();
+    return false;
+  }
+  if (worker.process.pid == 0 && worker.wanted) {
+    auto process = openProcess(peer.pid());
+    if (!process) {
+      peer.close();
+      return false;
+    }
+    enterRow(worker, std::move(*process), table_.header().nextIncarnation.fetch_add(1));
+  }
+  hello.incarnation = static_cast<uint32_t>(worker.incarnation);
+  return true;
 }
 
 void WorkerManager::watchDeath(Worker& worker) {
@@ -104,6 +139,7 @@ void WorkerManager::adoptDead(Worker& worker) {
   WorkerRow& entry = table_.worker(worker.row);
   spdlog::warn("{} (pid {}) died while there was no supervisor", nameOf(worker), entry.pid.load());
   worker.wanted = static_cast<WorkerPlan>(entry.plan.load()) == WorkerPlan::kStays;
+  if (entry.ready.load() != 0) worker.readySince = monotonicMillis() - kServedLong;  // nobody saw since when
   worker.state = worker.wanted ? WorkerState::kStarting : WorkerState::kLeaving;
   fire(worker, WorkerEvent::kDied);
 }
@@ -112,9 +148,7 @@ void WorkerManager::adoptDead(Worker& worker) {
 bool WorkerManager::adoptProcess(Worker& worker, int pid, uint64_t incarnation) {
   auto process = openProcess(pid);
   if (!process) return false;
-  if (isDead(*process) ||
-      !runsWith(pid, workerArguments(options_.runtimeDir, worker.row, static_cast<uint32_t>(incarnation))))
-    return false;
+  if (isDead(*process) || !runsWith(pid, argumentsOf(worker, incarnation))) return false;
   worker.process = std::move(*process);
   return true;
 }

@@ -9,6 +9,7 @@
 #include "common/limits.h"
 #include "common/log.h"
 #include "supervisor/custodian/custodian.h"
+#include "supervisor/custodian/custody_turn.h"
 
 int main(int argc, char** argv) {
   using namespace ppx;
@@ -23,19 +24,26 @@ int main(int argc, char** argv) {
   Custodian custodian(io, identity.runtimeDir, raiseDescriptorLimit(), [&](size_t held) {
     if (row != nullptr) row->sessions.store(held, std::memory_order_relaxed);
   });
-  if (Status listening = custodian.listen(); !listening) {
-    spdlog::critical("{}", listening.error().text);
-    return kTryAgain;
+  {
+    auto turn = custodyTurn(identity.runtimeDir);
+    Status listening = turn ? custodian.listen() : Status(turn.error());
+    if (!listening) {
+      spdlog::critical("{}", listening.error().text);
+      return kTryAgain;
+    }
   }
 
   ControlClient* client = nullptr;
   ControlClient::Handlers handlers;
   handlers.welcome = [&](Table& table, Doorbells&) {
-    row = &table.worker(identity.id.row);
+    row = &table.worker(kCustodianRow);
     row->sessions.store(custodian.held(), std::memory_order_relaxed);
     client->ready();
   };
-  handlers.stop = [&](uint32_t) { client->leave(); };
+  handlers.stop = [&](uint32_t) {
+    giveUpCustodySocket(identity.runtimeDir);
+    client->leave();
+  };
   ControlClient control(io, identity, std::move(handlers));
   client = &control;
   control.start();

@@ -3,6 +3,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -205,6 +206,49 @@ def crashes():
             swarm.moves()
         assert workers == set(processes()) - {main_pid()}
     print('kills of the main process: 5, new clients meanwhile:', storm.served, swarm.check())
+
+
+def custodian_pid():
+    return int(systemctl('show', '-P', 'MainPID', 'paradox-custodian.service'))
+
+
+def descriptors_in_custody():
+    with urllib.request.urlopen(f'http://localhost:{ADMIN}/metrics', timeout=DEADLINE) as answer:
+        return int(float(re.search(r'(?m)^paradox_custody_descriptors (\S+)$', answer.read().decode())[1]))
+
+
+def kill_all():
+    """Every process of the service at once: custody outlives it, and new forwarders go on with all clients."""
+    install()
+    start()
+    start_echo()
+    swarm = Swarm()
+    swarm.moves()
+    custodian, others = custodian_pid(), {}
+    for _ in range(int(os.environ.get('PPX_KILLS', 3))):
+        others = set(processes()) - {custodian}
+        systemctl('kill', '--signal=KILL', 'paradoxd.service')
+        until('another main process', lambda: main_pid() not in others | {0})
+        until('the gateway serves', serves)
+        swarm.moves()
+        assert custodian_pid() == custodian
+        assert not others & set(processes())
+    print('kills of everything:', swarm.check())
+    # The other way round: custody dies, comes again by itself, and is filled again.
+    held = descriptors_in_custody()
+    assert held > swarm.count
+    os.kill(custodian, signal.SIGKILL)
+    until('another custodian', lambda: custodian_pid() not in (0, custodian))
+    until('it is ready', lambda: any(each['pid'] == custodian_pid() and each['state'] == 'ready'
+                                     for each in get('/admin/status')['workers']))
+    until('it has all of them', lambda: descriptors_in_custody() >= held)
+    systemctl('kill', '--signal=KILL', 'paradoxd.service')
+    swarm.moves()
+    print('custody refilled:', swarm.check())
+    systemctl('stop', 'paradoxd.service')
+    assert swarm.ask('ends')['ended'] == swarm.count
+    assert processes() == {}, processes()
+    assert systemctl('show', '-P', 'ActiveState', 'paradox-custodian.service') == 'inactive'
 
 
 def rights():

@@ -49,6 +49,10 @@ class Crashes(OnAMachine):
         self.run_scenario('crashes')
 
 
+    def test_a_kill_of_everything_at_once_closes_no_client(self):
+        self.run_scenario('kill_all')
+
+
 class Rights(OnAMachine):
     def test_it_is_not_root_and_reads_what_its_group_may(self):
         self.run_scenario('rights')
