@@ -13,8 +13,8 @@ namespace ppx::test {
 unsigned fromEnvironment(const char* name, unsigned otherwise);
 
 // Clients go on sending and checking while `work` runs on this thread.
-template <typename Work>
-void whileTalking(load::DuplexSwarm& clients, Work work) {
+template <typename Clients, typename Work>
+void whileTalking(Clients& clients, Work work) {
   std::atomic<bool> over{false};
   auto load = std::async(std::launch::async, [&] {
     while (!over) clients.runFor(10 * load::kMillisecond);
