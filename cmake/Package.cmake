@@ -27,16 +27,21 @@ set(CPACK_DEBIAN_PACKAGE_RECOMMENDS "default-dbus-system-bus | dbus-system-bus, 
 # For the examples in Python, and for stubs in any language.
 set(CPACK_DEBIAN_PACKAGE_SUGGESTS "protobuf-compiler-grpc, python3-grpcio, python3-protobuf")
 
-# The units that are enabled are those that say where to.
+# Services that say where to are enabled. Sockets are the operator's choice: with one, the address that clients come to is
+# in its unit, no longer in the configuration.
 set(enabled "")
+set(optional "")
 foreach(unit IN LISTS PPX_UNITS)
   file(STRINGS ${PROJECT_SOURCE_DIR}/systemd/${unit} install REGEX "^\\[Install\\]")
-  if(install)
+  if(install AND unit MATCHES "\\.socket$")
+    list(APPEND optional ${unit})
+  elseif(install)
     list(APPEND enabled ${unit})
   endif()
 endforeach()
 list(JOIN PPX_UNITS " " units)
 list(JOIN enabled " " enabled)
+list(JOIN optional " " optional)
 set(control ${PROJECT_SOURCE_DIR}/packaging/deb/conffiles)
 foreach(script postinst prerm postrm)
   configure_file(${PROJECT_SOURCE_DIR}/packaging/deb/${script}.in ${PROJECT_BINARY_DIR}/deb/${script} @ONLY

@@ -1,11 +1,15 @@
 // paradoxd: the command line. Exit codes are in exit_codes.h.
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <filesystem>
 
 #include "common/log.h"
 #include "supervisor/config_loader.h"
+#include "supervisor/handed_sockets.h"
 #include "supervisor/program_dir.h"
+#include "supervisor/service_job.h"
 #include "supervisor/supervisor.h"
 #include "supervisor/table_setup.h"
 
@@ -76,14 +80,19 @@ int check(const std::string& file, int tableDescriptor) {
   return kExitOrderly;
 }
 
+// systemd starts it again at once, which is meant for those who were killed. A signal ends the wait.
+int tellFailure(const StartFailure& failure) {
+  spdlog::critical("{}", failure.text);
+  if (failure.exitCode == kExitTryAgain && underServiceManager()) ::sleep(1);
+  return failure.exitCode;
+}
+
 // The lock comes before all else: two supervisors in one directory must not even look at the same table.
 int serve(const CommandLine& line) {
   startLog("paradoxd");
+  std::vector<HandedSocket> handed = takeHandedSockets();
   auto dir = RuntimeDir::open(line.runtimeDir);
-  if (!dir) {
-    spdlog::critical("{}", dir.error().text);
-    return kExitTryAgain;
-  }
+  if (!dir) return tellFailure({kExitTryAgain, dir.error().text});
   RuntimeDir spare = std::move(*dir);
   auto config = load(line.config);
   if (!config) {
@@ -95,11 +104,8 @@ int serve(const CommandLine& line) {
   setLogLevel(level);
   Supervisor supervisor(std::move(*config), std::move(spare),
                         {std::filesystem::absolute(line.config).string(), workerProgramDir(), level,
-                         !line.logLevel.empty(), line.image, line.externalCustodian});
-  if (auto failure = supervisor.prepare()) {
-    spdlog::critical("{}", failure->text);
-    return failure->exitCode;
-  }
+                         !line.logLevel.empty(), line.image, line.externalCustodian, std::move(handed)});
+  if (auto failure = supervisor.prepare()) return tellFailure(*failure);
   return supervisor.run();
 }
 

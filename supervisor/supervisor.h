@@ -14,6 +14,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <thread>
 
@@ -21,6 +22,7 @@
 #include "supervisor/control_server.h"
 #include "supervisor/custody_keeper.h"
 #include "supervisor/exit_codes.h"
+#include "supervisor/handed_sockets.h"
 #include "supervisor/operations.h"
 #include "supervisor/runtime_dir.h"
 #include "supervisor/service_job.h"
@@ -45,6 +47,7 @@ class Supervisor {
     bool logLevelForced = false;  // the command line has it
     ProgramImage image;           // for an upgrade
     bool externalCustodian = false;  // a service of its own; also found by prepare() if it is there
+    std::vector<HandedSocket> handed = {};  // by the service manager
   };
 
   // The runtime directory is locked already; it is given up when the start fails or at the orderly stop.
@@ -77,6 +80,8 @@ class Supervisor {
   std::optional<StartFailure> publish();
   std::optional<StartFailure> openListeners();
   std::optional<StartFailure> openListener(const ListenerConfig& listener);
+  std::optional<StartFailure> takeHanded();
+  std::optional<ListenerSocket> inheritedFor(uint32_t row, const ListenerConfig& listener);
   void retireUnnamedListeners();
   void makeWorkers();
 
@@ -129,6 +134,8 @@ class Supervisor {
   StatusBoard board_;
   SupervisorStatus status_;  // its parts that do not change often
   std::map<uint32_t, UniqueFd> inheritedListeners_;
+  std::map<std::string, ListenerSocket> handed_;  // by the listener's name, prepared
+  std::set<uint64_t> handedCookies_;
   ListenerSockets sockets_;
   std::optional<Table> table_;
   std::optional<Doorbells> doorbells_;

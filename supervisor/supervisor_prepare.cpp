@@ -100,6 +100,7 @@ std::optional<StartFailure> Supervisor::publish() {
 }
 
 std::optional<StartFailure> Supervisor::openListeners() {
+  if (auto failure = takeHanded()) return failure;
   retireUnnamedListeners();
   for (const ListenerConfig& listener : config_.listeners)
     if (auto failure = openListener(listener)) return failure;
@@ -119,17 +120,51 @@ void Supervisor::retireUnnamedListeners() {
   }
 }
 
+// Matches what systemd hands in with the listeners of the file. What nobody accepts from would let clients wait for ever: it
+// keeps the gateway from starting, but not from going on with what a predecessor left.
+std::optional<StartFailure> Supervisor::takeHanded() {
+  for (HandedSocket& each : options_.handed) {
+    std::string what = "systemd hands in a socket named \"" + each.name + "\" (" + boundPlace(each.descriptor.get()) + ")";
+    handedCookies_.insert(socketCookie(each.descriptor.get()));
+    auto config = std::find_if(config_.listeners.begin(), config_.listeners.end(),
+                               [&](const ListenerConfig& listener) { return listener.name == each.name; });
+    std::string problem;
+    if (config == config_.listeners.end()) {
+      problem = ", and no [[listener]] has that name (FileDescriptorName= of its socket unit)";
+    } else if (handed_.contains(each.name)) {
+      problem = ", a second one of that name: a listener has one socket";
+    } else if (auto socket = prepareHanded(std::move(each.descriptor), *config); !socket) {
+      problem = ": " + socket.error().text;
+    } else {
+      spdlog::info("{}", what);
+      if (config->port != 0 && config->port != socket->port)
+        spdlog::warn("listener \"{}\": its port is systemd's {}, not the file's {}", each.name, socket->port,
+                     config->port);
+      handed_.emplace(each.name, std::move(*socket));
+    }
+    if (!problem.empty() && fresh_) return permanent(what + problem);
+    if (!problem.empty()) spdlog::error("{}{}", what, problem);
+  }
+  options_.handed.clear();
+  return std::nullopt;
+}
+
+// What a predecessor had in the row, if it is still what the file says. Sockets of systemd's go by their names alone.
+std::optional<ListenerSocket> Supervisor::inheritedFor(uint32_t row, const ListenerConfig& listener) {
+  auto inherited = inheritedListeners_.extract(row);
+  if (inherited.empty() || handedCookies_.contains(socketCookie(inherited.mapped().get()))) return std::nullopt;
+  auto adopted = adoptListener(std::move(inherited.mapped()));
+  if (!adopted || (listener.port != 0 && listener.port != adopted->port)) return std::nullopt;
+  return std::move(*adopted);
+}
+
 std::optional<StartFailure> Supervisor::openListener(const ListenerConfig& listener) {
   SettingsPublisher publisher(*table_);
   auto row = publisher.rowForListener(listener.name);
   if (!row)
     return permanent("more listeners than the table has rows (" + std::to_string(kMaxListeners) + ")");
-  std::optional<ListenerSocket> socket;
-  if (auto inherited = inheritedListeners_.find(*row); inherited != inheritedListeners_.end()) {
-    auto adopted = adoptListener(std::move(inherited->second));
-    inheritedListeners_.erase(inherited);
-    if (adopted && (listener.port == 0 || listener.port == adopted->port)) socket = std::move(*adopted);
-  }
+  std::optional<ListenerSocket> socket = inheritedFor(*row, listener);
+  if (auto handed = handed_.find(listener.name); handed != handed_.end()) socket = std::move(handed->second);
   if (!socket) {
     auto opened = ppx::openListener(listener);
     if (!opened)

@@ -251,6 +251,85 @@ def kill_all():
     assert systemctl('show', '-P', 'ActiveState', 'paradox-custodian.service') == 'inactive'
 
 
+SOCKET = """[Socket]
+ListenStream=127.0.0.1:{port}
+FileDescriptorName={name}
+Service=paradoxd.service
+"""
+
+
+def listening(port):
+    """The sockets that listen there, by their inodes: a listener has one, whoever holds it."""
+    lines = pathlib.Path('/proc/net/tcp').read_text().splitlines()[1:]
+    return {line.split()[9] for line in lines if line.split()[1].endswith(f':{port:04X}') and line.split()[3] == '0A'}
+
+
+def activation():
+    """systemd listens: whoever comes first is served, and the listeners outlive paradoxd in every way."""
+    install()
+    second = pathlib.Path('/etc/systemd/system/paradoxd-second.socket')
+    second.write_text(SOCKET.format(port=7998, name='second'))
+    CONFIG.write_text(CONFIG.read_text() + ''.join(
+        f'\n[[listener]]\nname = "{name}"\nhost = "127.0.0.1"\nport = {port}\n'
+        for name, port in (('second', 7998), ('own', 7997))))
+    systemctl('daemon-reload')
+    systemctl('start', 'paradoxd.socket', 'paradoxd-second.socket')
+    assert processes() == {}
+    early = [socket.create_connection(('127.0.0.1', port), timeout=DEADLINE) for port in (CLIENTS, 7998)]
+    for client in early:
+        client.sendall(b'early\n')
+    until('the gateway serves', serves)
+    start_echo()
+    for client in early + [socket.create_connection(('127.0.0.1', 7997), timeout=DEADLINE)]:
+        if client not in early:
+            client.sendall(b'early\n')
+        assert client.recv(6, socket.MSG_WAITALL) == b'early\n'
+    sockets = {port: listening(port) for port in (CLIENTS, 7998, 7997)}
+    assert all(len(each) == 1 for each in sockets.values()), sockets
+    swarm = Swarm()
+    ways = [lambda: systemctl('restart', 'paradoxd.service')] * 3 + [
+        lambda: os.kill(main_pid(), signal.SIGKILL),
+        lambda: systemctl('kill', '--signal=KILL', 'paradoxd.service')]
+    with Storm() as storm:
+        for way in ways[:-1]:
+            old = main_pid()
+            way()
+            until('another main process', lambda: main_pid() not in (0, old) and serves())
+            before = storm.served
+            until('new clients are served', lambda: storm.problems or storm.served > before + 5)
+            swarm.moves()
+    old = main_pid()
+    ways[-1]()  # those that are between accept() and custody end with their acceptor
+    until('another main process', lambda: main_pid() not in (0, old) and serves())
+    swarm.moves()
+    assert {port: listening(port) for port in sockets} == sockets
+    print('activation:', storm.served, swarm.check())
+    swarm.process.kill()
+    # Stopped with its sockets, it is gone; with them there, the next client starts it again.
+    systemctl('stop', 'paradoxd.service')
+    assert processes() == {}, processes()
+    with socket.create_connection(('127.0.0.1', 7998), timeout=DEADLINE):
+        until('it is started again', serves)
+    systemctl('stop', 'paradoxd.socket', 'paradoxd-second.socket', 'paradoxd.service')
+    assert processes() == {}, processes()
+    for port in sockets:
+        assert socket.socket().connect_ex(('127.0.0.1', port)) != 0
+    # A name that no listener has is told by name, once.
+    second.write_text(SOCKET.format(port=7998, name='nobody'))
+    systemctl('daemon-reload')
+    systemctl('start', 'paradoxd-second.socket')
+    assert subprocess.run(['systemctl', 'start', 'paradoxd.service'], capture_output=True).returncode != 0
+    assert systemctl('show', '-P', 'ExecMainStatus', 'paradoxd.service') == '78'
+    assert 'a socket named "nobody" (127.0.0.1:7998), and no [[listener]] has that name' in run(
+        'journalctl', '-u', 'paradoxd', '-o', 'cat').stdout
+    # And without any it binds by itself.
+    systemctl('stop', 'paradoxd-second.socket')
+    second.unlink()
+    systemctl('daemon-reload')
+    start()
+    assert all(len(listening(port)) == 1 for port in sockets)
+
+
 def rights():
     """Not root, and of what root may do only low ports; files of root's that the group may read are enough."""
     install()

@@ -36,6 +36,11 @@ class Restart(OnAMachine):
         self.run_scenario('restart')
 
 
+class Activation(OnAMachine):
+    def test_sockets_of_systemds_serve_whoever_comes_first_and_stay(self):
+        self.run_scenario('activation')
+
+
 class Ends(OnAMachine):
     def test_stop_ends_each_client_in_order_and_leaves_nothing(self):
         self.run_scenario('stop')
