@@ -174,6 +174,8 @@ void CustodyClient::State::receive() {
       return broken();
     }
     if (!connected || dial != dials) return;  // a handler stopped us
+    // Up to 253 sessions were taken over: those that are served already have their turn before the next.
+    if (incoming.head.type == Type::kGive) break;
   }
   waitReadable();
 }

@@ -4,6 +4,7 @@
 
 #include "common/failpoint.h"
 #include "common/log.h"
+#include "forwarder/by_traffic.h"
 
 namespace ppx {
 namespace {
@@ -114,25 +115,27 @@ void Handover::onQuiet(uint32_t upstream, bool proven) {
   nextStream();
 }
 
-void Handover::departAll(uint32_t upstream) {
+template <typename Wanted>
+void Handover::departIf(Wanted wanted) {
   std::vector<SlotRef> leaving;
   sessions_->forEach([&](Session& session) {
-    if (session.upstream() == upstream && moves(session) && !isRoutedByMessage(session))
-      leaving.push_back(session.ref());
+    if (wanted(session)) leaving.push_back(session.ref());
   });
+  sortByTraffic(*table_, leaving);
   for (const SlotRef& ref : leaving)
     if (Session* session = sessions_->find(ref)) depart(*session);
+}
+
+void Handover::departAll(uint32_t upstream) {
+  departIf([&](const Session& session) {
+    return session.upstream() == upstream && moves(session) && !isRoutedByMessage(session);
+  });
   // They may open a stream of their own there even if no session comes.
   for (uint8_t i = 0; i < order_.targets; ++i) doorbells_->ring(order_.rows[i]);
 }
 
 void Handover::moveRest() {
-  std::vector<SlotRef> leaving;
-  sessions_->forEach([&](Session& session) {
-    if (moves(session)) leaving.push_back(session.ref());
-  });
-  for (const SlotRef& ref : leaving)
-    if (Session* session = sessions_->find(ref)) depart(*session);
+  departIf([this](const Session& session) { return moves(session); });
   enterEnding();
 }
 

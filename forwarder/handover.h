@@ -4,8 +4,9 @@
 //     quiesce    nothing more is submitted; half-close; the upstream passes on what it still has and ends the
 //                stream, which proves that it has read everything. After barrier_timeout it goes on anyway, and
 //                the stream lingers, delivering replies, until it ends or drain_max.
-//     depart     each of its sessions: taken out of epoll, slot.quiesced, OWNED(self) -> HANDOFF(target), bell.
-//                Its input stays in the journal, its output in the mailbox: they move with the slot.
+//     depart     each of its sessions, those with the latest traffic first: taken out of epoll, slot.quiesced,
+//                OWNED(self) -> HANDOFF(target), bell. Its input stays in the journal, its output in the
+//                mailbox: they move with the slot.
 //   then the rest: sessions without an upstream, or with many (routing = "message"); each later arrival at once.
 //   then, if it is to leave: sessions that are ending have a moment to end; leave.
 //
@@ -70,6 +71,8 @@ class Handover {
   void nextStream();
   void moveRest();
   void enterEnding();
+  template <typename Wanted>
+  void departIf(Wanted wanted);
   void departAll(uint32_t upstream);
   void depart(Session& session);
   void lookAfterDeparted(Millis now);

@@ -7,6 +7,7 @@
 #include "common/failpoint.h"
 #include "common/log.h"
 #include "common/witness.h"
+#include "forwarder/by_traffic.h"
 #include "forwarder/in_hand.h"
 
 namespace ppx {
@@ -95,6 +96,7 @@ void Takeover::fetchMoved(std::span<const SlotRef> refs) {
       expect_(ref, {giver, static_cast<uint32_t>(table_->worker(giver).incarnation.load())}, true);
   }
   if (all.empty()) return;
+  sortByTraffic(*table_, all);
   findSegments(active);
   ask(all, {});
 }

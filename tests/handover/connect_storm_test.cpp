@@ -65,6 +65,10 @@ struct Change {
   std::vector<std::string> paths;
 };
 
+void PrintTo(const Change& each, std::ostream* out) {
+  *out << each.name;
+}
+
 class ConnectStorm : public ::testing::TestWithParam<Change> {};
 
 TEST_P(ConnectStorm, RefusesAndLosesNobody) {

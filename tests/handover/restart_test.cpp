@@ -24,6 +24,10 @@ struct Language {
   int clients;
 };
 
+void PrintTo(const Language& each, std::ostream* out) {
+  *out << each.name;
+}
+
 std::vector<std::string> cppEcho() {
   return {programPath("paradox-example-echo"), "--quiet"};
 }

@@ -28,6 +28,10 @@ struct Upstreams {
   std::vector<std::string> arguments;
 };
 
+void PrintTo(const Upstreams& each, std::ostream* out) {
+  *out << each.name;
+}
+
 class RollingRestart : public ::testing::TestWithParam<Upstreams> {
  protected:
   static std::vector<std::string> command() {
