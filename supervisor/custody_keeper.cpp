@@ -85,11 +85,12 @@ void CustodyKeeper::dropListeners(std::function<void()> done) {
   for (uint32_t row = 0; row < kMaxListeners; ++row) client_.drop(record(Kind::kListener, row));
 }
 
-bool externalCustodianIn(const std::string& runtimeDir) {
+std::optional<int> externalCustodianIn(const std::string& runtimeDir) {
   auto channel = dialSeqpacket(runtimeDir + "/" + custody::kSocketName);
-  if (!channel) return false;
+  if (!channel) return std::nullopt;
   auto listener = peerCredentials(channel->get());
-  return listener && runsWith(listener->pid, externalArguments(runtimeDir));
+  if (!listener || !runsWith(listener->pid, externalArguments(runtimeDir))) return std::nullopt;
+  return listener->pid;
 }
 
 Result<Inheritance> fetchInheritance(const std::string& runtimeDir) {

@@ -5,6 +5,7 @@
 #include <boost/asio/io_context.hpp>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -61,8 +62,8 @@ struct Inheritance {
   std::map<uint32_t, UniqueFd> listeners;  // by row
 };
 
-// Whether the custodian that is there, if any, was started by somebody else than a supervisor.
-bool externalCustodianIn(const std::string& runtimeDir);
+// The pid of the custodian that is there, if it was started by somebody else than a supervisor.
+std::optional<int> externalCustodianIn(const std::string& runtimeDir);
 
 // Asks a custodian that is there already, for at most a few seconds; its own loop. Errors: ENOENT: nobody
 // answers on custody.sock, so there is nothing to inherit; ETIMEDOUT: somebody is there and does not answer;

@@ -8,6 +8,7 @@
 #include "common/log.h"
 #include "supervisor/config_loader.h"
 #include "supervisor/handed_sockets.h"
+#include "supervisor/leftovers.h"
 #include "supervisor/program_dir.h"
 #include "supervisor/service_job.h"
 #include "supervisor/supervisor.h"
@@ -23,6 +24,7 @@ struct CommandLine {
   std::string logLevel;
   bool check = false;
   bool externalCustodian = false;
+  bool endLeftovers = false;
   int checkTable = -1;
   ProgramImage image;
 };
@@ -51,6 +53,8 @@ void describe(CLI::App& app, CommandLine& line) {
       ->needs("--check");
   app.add_flag("--external-custodian", line.externalCustodian,
                "wait for a paradox-custodian that somebody else starts (a service of its own)");
+  app.add_flag("--end-leftovers", line.endLeftovers,
+               "for ExecStopPost=: if systemd stops the service, kill what its stop has left");
   app.add_option("--log-level", line.logLevel, "instead of management_server.log_level")
       ->type_name("LEVEL")
       ->check(CLI::IsMember(kLevels));
@@ -121,5 +125,6 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? kExitOrderly : kExitUsage;
   }
+  if (line.endLeftovers) return startLog("paradoxd"), endLeftovers(line.runtimeDir);
   return line.check ? check(line.config, line.checkTable) : serve(line);
 }

@@ -109,7 +109,7 @@ Result<ServiceJob> serviceJob() {
   if (job->empty()) return ServiceJob::kNone;
   auto type = bus.text(*job, "org.freedesktop.systemd1.Job", "JobType");
   if (!type) return type.error();
-  if (*type != "restart" && *type != "try-restart") return ServiceJob::kStop;
+  if (*type == "stop") return ServiceJob::kStop;
   if (bus.ofUser()) return ServiceJob::kRestart;
   auto user = bus.text(*unit, "org.freedesktop.systemd1.Service", "User");
   if (!user) return user.error();

@@ -8,8 +8,8 @@ namespace ppx {
 
 enum class ServiceJob {
   kNone,     // systemd has no job for the unit: somebody else sent the signal
-  kRestart,  // the unit is started again, by the same user, as soon as this process has ended
-  kStop,     // or anything else after which nobody takes over
+  kRestart,  // the unit is started, or started again, by the same user, when this process has ended
+  kStop,     // nobody takes over
 };
 
 // Whether a service manager started this process: nobody else can be asked.

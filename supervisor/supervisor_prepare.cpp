@@ -58,7 +58,7 @@ std::optional<StartFailure> Supervisor::missingPrograms() const {
 }
 
 std::optional<StartFailure> Supervisor::makeTable() {
-  options_.externalCustodian = options_.externalCustodian || externalCustodianIn(dir_.path());
+  options_.externalCustodian = options_.externalCustodian || externalCustodianIn(dir_.path()).has_value();
   auto inheritance = fetchInheritance(dir_.path());
   if (inheritance) return adoptTable(std::move(*inheritance));
   if (inheritance.error().code == ETIMEDOUT) return temporary(inheritance.error().text);

@@ -264,6 +264,35 @@ def listening(port):
     return {line.split()[9] for line in lines if line.split()[1].endswith(f':{port:04X}') and line.split()[3] == '0A'}
 
 
+def hung():
+    """A main process that is stopped: the watchdog has it replaced. A stop that it cannot follow still leaves nothing."""
+    install()
+    folder = pathlib.Path('/etc/systemd/system/paradoxd.service.d')
+    folder.mkdir()
+    (folder / 'sooner.conf').write_text('[Service]\nWatchdogSec=1\nTimeoutAbortSec=1\nTimeoutStopSec=1\n')
+    systemctl('daemon-reload')
+    start()
+    start_echo()
+    swarm = Swarm()
+    workers = set(processes()) - {main_pid()}
+    for _ in range(2):
+        old = main_pid()
+        os.kill(old, signal.SIGSTOP)
+        until('another main process', lambda: main_pid() not in (0, old))
+        until('the gateway serves', serves)
+        swarm.moves()
+    assert workers == set(processes()) - {main_pid()}
+    status = run('systemctl', 'status', 'paradoxd.service').stdout
+    assert re.search(rf'Status: ".*\b{swarm.count}\b', status), status
+    print('watchdog:', swarm.check())
+    os.kill(main_pid(), signal.SIGSTOP)
+    systemctl('stop', 'paradoxd.service')
+    assert processes() == {}, processes()
+    said = swarm.ask('ends')
+    assert said['in_time'] and said['open'] == said['mismatched'] == 0, said
+    start()
+
+
 def activation():
     """systemd listens: whoever comes first is served, and the listeners outlive paradoxd in every way."""
     install()

@@ -1,6 +1,7 @@
 """The units under a real systemd, on a machine of their own for each scenario: a copy of this machine's root that is thrown
 away (scripts/systemd-sandbox), with what is built installed in it. What happens in there is in inside.py. Needs root.
 """
+import os
 import pathlib
 import shutil
 import subprocess
@@ -22,9 +23,10 @@ class OnAMachine(unittest.TestCase):
         support.install(root=cls.shared / 'root')
         shutil.copy(BUILD / 'tests/paradox-load-swarm', cls.shared)
 
-    def run_scenario(self, name, seconds=60):
+    def run_scenario(self, name, seconds=int(os.environ.get('PPX_SECONDS', 60))):
         script = support.scratch() / 'script'
-        script.write_text(f'exec /usr/bin/python3 -B /mnt/service/inside.py {name}\n')
+        settings = ' '.join(f'{key}={value}' for key, value in os.environ.items() if key.startswith('PPX_'))
+        script.write_text(f'exec env {settings} /usr/bin/python3 -B /mnt/service/inside.py {name}\n')
         done = subprocess.run([SOURCE / 'scripts/systemd-sandbox', script, self.shared], stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=seconds)
         self.assertEqual(done.returncode, 0, done.stdout)
@@ -53,6 +55,9 @@ class Crashes(OnAMachine):
     def test_kills_of_the_main_process_and_a_reload_close_no_client(self):
         self.run_scenario('crashes')
 
+
+    def test_a_hung_main_process_is_replaced_and_can_be_stopped(self):
+        self.run_scenario('hung')
 
     def test_a_kill_of_everything_at_once_closes_no_client(self):
         self.run_scenario('kill_all')
