@@ -22,6 +22,7 @@ inline constexpr uint32_t kSessionUpstreamCloses =
 inline constexpr uint32_t kSessionAnnounced = 16;  // an upstream has been told that it opened (`events`)
 
 inline constexpr uint32_t kNoUpstream = 0xffffffff;
+inline constexpr uint64_t kPassing = UINT64_MAX;  // a stream has input that it has not said to have taken
 
 struct alignas(64) SessionSlot {
   Atomic<uint64_t> word;      // SlotWord
@@ -33,7 +34,7 @@ struct alignas(64) SessionSlot {
   Atomic<uint16_t> pool;
   Atomic<uint32_t> upstream;   // slot of its upstream, or kNoUpstream; owner
   Atomic<uint64_t> lastInMs;   // monotonic: the last byte from the client; 0: none yet; owner
-  Atomic<uint64_t> lastOutMs;  // monotonic: the last byte to the client; owner
+  Atomic<uint64_t> lastOutMs;  // monotonic: the last output, when it was stamped or sent; owner
 
   // Peer address as in sockaddr_in6, an IPv4 one mapped (::ffff:a.b.c.d).
   alignas(64) Atomic<uint64_t> peerHigh;
@@ -66,7 +67,8 @@ struct alignas(64) SessionSlot {
   Atomic<uint64_t>
       crashMs[2];  // monotonic: the last two crashes of forwarders that had it in hand, newest first
   Atomic<uint64_t> closingSinceMs;
-  Atomic<uint64_t> reserved3[2];
+  Atomic<uint64_t> lastPassedMs;  // monotonic: the last input that a stream took; 0: none yet; kPassing; owner
+  Atomic<uint64_t> reserved3;
 };
 static_assert(sizeof(SessionSlot) == 256);
 static_assert(offsetof(SessionSlot, peerHigh) == 64 && offsetof(SessionSlot, inReceived) == 128 &&

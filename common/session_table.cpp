@@ -57,6 +57,7 @@ Uuid SessionTable::fill(SlotRef ref, const NewSession& session, RandomSource& ra
   s.upstreamGeneration.store(0, relaxed);
   s.lastInMs.store(0, relaxed);
   s.lastOutMs.store(0, relaxed);
+  s.lastPassedMs.store(0, relaxed);
   s.peerHigh.store(session.peerHigh, relaxed);
   s.peerLow.store(session.peerLow, relaxed);
   s.peerPort.store(session.peerPort, relaxed);

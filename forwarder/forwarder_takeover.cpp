@@ -81,11 +81,7 @@ void Forwarder::resume(SlotRef ref, UniqueFd socket, bool planned) {
 
 // Whether bytes of it may have been lost with its forwarder, or be sent twice.
 bool Forwarder::noteDoubt(const Session& session) {
-  const SessionSlot& slot = session.slot();
-  const uint64_t last = std::max(slot.lastInMs.load(kRelaxed), slot.lastOutMs.load(kRelaxed));
-  const uint64_t age = static_cast<uint64_t>(monotonicMillis()) - last;
-  if (last == 0 || session.resumes() || age >= serving_->table.header().doubtWindowMs.load(kRelaxed))
-    return false;
+  if (!session.isInDoubt(monotonicMillis())) return false;
   figures().inDoubt.fetch_add(1, kRelaxed);
   spdlog::info("session {}: in doubt after the crash of its forwarder; it {}",
                uuidText(SessionTable(serving_->table).uuid(session.ref().slot)),

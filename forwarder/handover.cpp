@@ -96,11 +96,8 @@ void Handover::onQuiet(uint32_t upstream, bool proven) {
   failpoint("handover.quiet");
   if (!proven) {
     Millis now = monotonicMillis();
-    uint64_t window = table_->header().doubtWindowMs.load(kRelaxed);
     sessions_->forEach([&](Session& session) {
-      uint64_t last = session.slot().lastInMs.load(kRelaxed);
-      if (session.upstream() != upstream || session.phase() != SessionPhase::kOpen || session.resumes() ||
-          last == 0 || static_cast<uint64_t>(now) - last >= window)
+      if (session.upstream() != upstream || session.phase() != SessionPhase::kOpen || !session.isInDoubt(now))
         return;
       ++report_.inDoubt;
       table_->worker(self_.row).inDoubt.fetch_add(1, kRelaxed);

@@ -28,6 +28,8 @@ Session::Session(SessionHost& host, boost::asio::io_context& io, SlotRef ref, Un
   // A predecessor may have died between a reply and what it implies.
   if (resumes() && acknowledged <= s.inReceived.load(kRelaxed)) s.inAcked.store(acknowledged);
   inputEnded_ = (flags() & kSessionInputEnded) != 0;
+  if (s.lastPassedMs.load(kRelaxed) == kPassing)
+    s.lastPassedMs.store(static_cast<uint64_t>(lastActivity_), kRelaxed);
 }
 
 SessionSlot& Session::slot() const {
@@ -200,7 +202,8 @@ void Session::onNews() {
 
 void Session::collectMail() {
   uint64_t offset = 0;
-  outbox_.collect(host_.table(), &offset);
+  if (outbox_.collect(host_.table(), &offset) > 0)
+    slot().lastOutMs.store(static_cast<uint64_t>(monotonicMillis()), kRelaxed);
   if (offset != 0) acknowledged(offset);
 }
 
@@ -252,6 +255,7 @@ uint64_t Session::inputWaiting() const {
 uint32_t Session::gatherInput(std::vector<iovec>& pieces) {
   uint32_t bytes = static_cast<uint32_t>(std::min<uint64_t>(inputWaiting(), kMaxPayloadBytes));
   input_.gather(host_.table(), slot().inWritten.load(kRelaxed) + inFlight_, bytes, pieces);
+  slot().lastPassedMs.store(kPassing, kRelaxed);
   return bytes;
 }
 
@@ -259,6 +263,17 @@ void Session::submitted(StreamId stream, uint32_t bytes) {
   PPX_INVARIANT(inFlight_ == 0);
   stream_ = stream;
   inFlight_ = bytes;
+}
+
+bool Session::isInDoubt(Millis now) const {
+  const SessionSlot& s = slot();
+  // A forwarder of an earlier version notes only what it reads.
+  const uint64_t passed = s.lastPassedMs.load(kRelaxed);
+  const uint64_t last =
+      std::max(passed != 0 ? passed : s.lastInMs.load(kRelaxed), s.lastOutMs.load(kRelaxed));
+  if (last == 0 || resumes()) return false;
+  return passed == kPassing ||
+         static_cast<uint64_t>(now) - last < host_.table().header().doubtWindowMs.load(kRelaxed);
 }
 
 void Session::written(StreamId stream, uint32_t bytes) {
@@ -279,6 +294,7 @@ void Session::written(StreamId stream, uint32_t bytes) {
 
 void Session::takenBack(StreamId stream) {
   if (stream != stream_) return;
+  if (inFlight_ != 0) slot().lastPassedMs.store(static_cast<uint64_t>(monotonicMillis()), kRelaxed);
   stream_ = 0;
   inFlight_ = 0;
 }

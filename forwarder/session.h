@@ -71,7 +71,7 @@ class Session {
 
   // Input for the upstream; the links call these.
   uint64_t inputWaiting() const;                     // received and not yet submitted
-  uint32_t gatherInput(std::vector<iovec>& pieces);  // up to one payload; returns its bytes
+  uint32_t gatherInput(std::vector<iovec>& pieces);  // up to one payload, to be submitted; returns its bytes
   void submitted(StreamId stream, uint32_t bytes);
   void written(StreamId stream, uint32_t bytes);
   // A planned move: what gRPC has of it will be written by the stream that it is on, which lives on.
@@ -82,6 +82,9 @@ class Session {
   // An upstream with `resume`: what it has not acknowledged stays in the journal, and is sent again by rewind().
   bool resumes() const { return (flags() & kSessionResumes) != 0; }
   void acknowledged(uint64_t offset);
+  // Something of it was on its way to or from a plain upstream within doubt_window: should the stream have broken,
+  // nobody can prove that it arrived.
+  bool isInDoubt(Millis now) const;
   void rewind();
   // Its upstream has announced the extensions, and nothing is sent before its hello: so nothing comes into doubt.
   void expectResume();

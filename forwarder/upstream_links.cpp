@@ -28,11 +28,6 @@ StreamState streamStateOf(bool connecting, bool open, bool draining) {
                     : StreamState::kFailing;
 }
 
-bool hasTrafficInDoubt(const Session& session, const Table& table, Millis now) {
-  uint64_t last = session.slot().lastInMs.load(kRelaxed);
-  return last != 0 && static_cast<uint64_t>(now) - last < table.header().doubtWindowMs.load(kRelaxed);
-}
-
 }  // namespace
 
 UpstreamLinks::UpstreamLinks(const Table& table, const WorkerId& self, StreamPort& port, SessionSet& sessions,
@@ -280,23 +275,35 @@ void UpstreamLinks::assignWaiting() {
 }
 
 void UpstreamLinks::moveSessions(uint32_t upstream) {
-  Millis now = monotonicMillis();
+  const bool died = links_[upstream].state != State::kDraining;
+  const bool carried = std::exchange(links_[upstream].carried, false);
+  const uint32_t pool = table_->upstream(upstream).pool.load();
   sessions_->forEach([&](Session& session) {
-    if (session.upstream() != upstream || session.phase() != SessionPhase::kOpen) return;
-    session.setUpstream(kNoUpstream, 0);
-    bool died = links_[upstream].state != State::kDraining;
-    // What an upstream with `resume` has not acknowledged is sent again: that is no doubt.
-    if (died && !session.resumes() && hasTrafficInDoubt(session, *table_, now)) {
-      table_->worker(self_.row).inDoubt.fetch_add(1, kRelaxed);
-      const bool closes = session.settings().closeOnUpstreamLoss.load(kRelaxed) != 0;
-      spdlog::info("session {}: in doubt, its upstream {} is lost; it {}",
-                   uuidText(SessionTable(*table_).uuid(session.ref().slot)), name(upstream),
-                   closes ? "is ended" : "goes on");
-      if (closes) return session.abort(CloseReason::kUpstreamLoss);
+    if (session.phase() != SessionPhase::kOpen) return;
+    const bool byMessage = session.settings().routeByMessage.load(kRelaxed) != 0;
+    if (byMessage) {
+      // It has no upstream of its own: any of its payloads may have gone there.
+      if (died && carried && session.slot().pool.load(kRelaxed) == pool) noteLoss(session, upstream);
+      return;
     }
+    if (session.upstream() != upstream) return;
+    session.setUpstream(kNoUpstream, 0);
+    if (died && noteLoss(session, upstream)) return;
     table_->worker(self_.row).sessionsMoved.fetch_add(1, kRelaxed);
     assign(session);
   });
+}
+
+// Its upstream is lost. What one with `resume` has not acknowledged is sent again: that is no doubt. True: it is ended.
+bool UpstreamLinks::noteLoss(Session& session, uint32_t upstream) {
+  if (!session.isInDoubt(monotonicMillis())) return false;
+  table_->worker(self_.row).inDoubt.fetch_add(1, kRelaxed);
+  const bool closes = session.settings().closeOnUpstreamLoss.load(kRelaxed) != 0;
+  spdlog::info("session {}: in doubt, its upstream {} is lost; it {}",
+               uuidText(SessionTable(*table_).uuid(session.ref().slot)), name(upstream),
+               closes ? "is ended" : "goes on");
+  if (closes) session.abort(CloseReason::kUpstreamLoss);
+  return closes;
 }
 
 UpstreamLinks::Link* UpstreamLinks::linkFor(Session& session, uint32_t& upstream) {
@@ -336,6 +343,7 @@ void UpstreamLinks::pump(Session& session) {
                 pieces_, session.resumes() ? slot.inWritten.load(kRelaxed) : kNoOffset);
   session.submitted(link->stream, bytes);
   link->queuedBytes += bytes;
+  link->carried = true;
   // It reads no further before this is written, so nobody would look at the event.
   if (slot.inReceived.load(kRelaxed) - slot.inWritten.load(kRelaxed) >= inputAllowance(session) ||
       (session.inputEnded() && link->capabilities != 0))

@@ -66,6 +66,7 @@ class UpstreamLinks {
     State state = State::kNone;
     bool kickDue = false;
     bool moved = false;      // draining: its sessions have moved
+    bool carried = false;    // input went there since its sessions were moved last
     bool held = false;       // no new stream is opened
     bool skipsList = false;  // its next stream lists no sessions: some have just moved to another forwarder
     uint32_t generation = 0;
@@ -101,6 +102,7 @@ class UpstreamLinks {
   void kickLater(uint32_t upstream);
   void announceMoves(uint32_t upstream);
   void moveSessions(uint32_t upstream);
+  bool noteLoss(Session& session, uint32_t upstream);
   void assignWaiting();
   void wakeWaiting(Link& link);
   void clearWaiting(Link& link);

@@ -1,5 +1,6 @@
-// SIGKILL of random processes of the gateway under load, with plain upstreams that stay alive: each client checks every
-// byte. PPX_SEED repeats a run's choices, PPX_KILLS and PPX_CLIENTS make it longer or larger.
+// SIGKILL of random processes of the gateway and of its upstreams under load, with plain upstreams: each client checks
+// every byte, and who misses some or sees some twice is among those that the gateway has reported in doubt. PPX_SEED
+// repeats a run's choices, PPX_KILLS and PPX_CLIENTS make it longer or larger.
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -7,8 +8,10 @@
 #include <atomic>
 #include <future>
 #include <random>
+#include <set>
+#include <sstream>
 
-#include "tests/gateway/harness/echo_worker.h"
+#include "tests/examples/worker_process.h"
 #include "tests/gateway/harness/gateway.h"
 #include "tests/load/duplex_swarm.h"
 
@@ -59,13 +62,18 @@ struct Storm {
         random(seed),
         gateway({.forwarders = 4,
                  .acceptors = 2,
-                 .upstreams = {first.port(), second.port()},
+                 .upstreams = {workers[0]->port(), workers[1]->port()},
                  .workers = "respawn_backoff_min = \"10ms\"\nrespawn_backoff_max = \"50ms\"\n",
                  .sessions = "doubt_window = \"" + std::to_string(kDoubtWindowMs) + "ms\"\n",
-                 .listener = "crash_policy = \"" + policy + "\"\n"}) {
+                 .listener = "crash_policy = \"" + policy + "\"\nupstream_loss = \"" + policy + "\"\n"}) {
     std::printf("PPX_SEED=%u\n", seed);
     busy = swarm(clients / 2);
     resting = swarm(clients - clients / 2);
+  }
+
+  static std::unique_ptr<WorkerProcess> echo(uint16_t port) {
+    return std::make_unique<WorkerProcess>(
+        std::vector<std::string>{programPath("paradox-example-echo"), "--quiet"}, port);
   }
 
   std::unique_ptr<DuplexSwarm> swarm(size_t count) {
@@ -90,6 +98,8 @@ struct Storm {
     AtEnd stop{whole};
     if (role == "supervisor") {
       gateway.crashSupervisor();
+    } else if (role == "upstream") {
+      restartUpstream();
     } else {
       ::kill(pid, SIGKILL);
       gateway.waitForSuccessor(role, pid);
@@ -115,45 +125,82 @@ struct Storm {
     expectAllIntact(*resting, "a kill of the " + role);
   }
 
-  // Who rests is exact whatever the policy; who is busy, and another forwarder's, too.
-  void killForwarder(bool mayEnd) {
-    auto rows = gateway.rows("/admin/status", "workers");
-    std::vector<std::pair<pid_t, int>> forwarders;
-    for (const Json& row : rows)
-      if (row.at("role") == "forwarder") forwarders.emplace_back(row.at("pid"), row.at("row"));
-    auto [pid, row] = forwarders.at(random() % forwarders.size());
-    std::map<uint16_t, int> owners;
-    for (const Json& session : gateway.downstreams()) {
-      std::string peer = session.at("peer");
-      owners[static_cast<uint16_t>(std::stoi(peer.substr(peer.rfind(':') + 1)))] = session.at("forwarder");
+  // As under a service manager: another instance is at the same address at once.
+  void restartUpstream() {
+    std::unique_ptr<WorkerProcess>& victim = workers.at(random() % workers.size());
+    const uint16_t port = victim->port();
+    victim->stop(SIGKILL);
+    victim = echo(port);
+    gateway.waitForUpstream(port);
+  }
+
+  struct Session {
+    std::string uuid;
+    int forwarder;
+  };
+
+  std::map<uint16_t, Session> sessionsByPort() const {
+    std::map<uint16_t, Session> sessions;
+    for (const Json& row : gateway.downstreams()) {
+      const std::string peer = row.at("peer");
+      sessions[static_cast<uint16_t>(std::stoi(peer.substr(peer.rfind(':') + 1)))] = {row.at("uuid"),
+                                                                                      row.at("forwarder")};
     }
+    return sessions;
+  }
+
+  std::set<std::string> reportedSince(size_t logBytes) const {
+    std::set<std::string> uuids;
+    std::istringstream log(gateway.log().substr(logBytes));
+    for (std::string line; std::getline(log, line);)
+      if (size_t at = line.find("session "), end = line.find(": in doubt");
+          at != std::string::npos && end != std::string::npos)
+        uuids.insert(line.substr(at + 8, end - at - 8));
+    return uuids;
+  }
+
+  // What breaks streams to plain upstreams. Who rests is exact, and so is who is not reported in doubt.
+  void breakStreams(const std::string& role, bool mayEnd) {
     busy->runFor(kQuiet + (random() % 50) * kMillisecond);
-    strike("forwarder", pid, {busy.get()});
-    expectAllIntact(*resting, "a kill of a forwarder while they were quiet");
+    auto sessions = sessionsByPort();
+    auto session = [&](size_t i) { return sessions.at(portOfClient(busy->client(i).fd())); };
+    pid_t pid = 0;
+    int row = -1;
+    if (role == "forwarder") {
+      std::vector<std::pair<pid_t, int>> forwarders;
+      for (const Json& worker : gateway.rows("/admin/status", "workers"))
+        if (worker.at("role") == role) forwarders.emplace_back(worker.at("pid"), worker.at("row"));
+      std::tie(pid, row) = forwarders.at(random() % forwarders.size());
+    }
+    const size_t before = gateway.log().size();
+    strike(role, pid, {busy.get()});
+    expectAllIntact(*resting, "a kill of a " + role + " while they were quiet");
     resting->runFor(30 * kMillisecond);
-    expectAllIntact(*resting, "a kill of a forwarder while they were quiet, later");
-    auto ofOthers = [&, row = row](size_t i) { return owners.at(portOfClient(busy->client(i).fd())) != row; };
+    expectAllIntact(*resting, "a kill of a " + role + " while they were quiet, later");
+    std::set<std::string> now;
+    auto isReported = [&](size_t i) { return now.contains(session(i).uuid); };
     auto settled = [&] {
+      now = reportedSince(before);
       for (size_t i = 0; i < busy->size(); ++i)
-        if (ofOthers(i) && !isIntact(busy->client(i)) && !isClosed(busy->client(i))) return false;
+        if (!isReported(i) && !isIntact(busy->client(i)) && !isClosed(busy->client(i))) return false;
       return true;
     };
     for (int i = 0; i < 400 && (i < 4 || !settled()); ++i) busy->drain(50 * kMillisecond);
     bool worn = false;
     for (size_t i = 0; i < busy->size(); ++i) {
       const load::VerifiedConnection& link = busy->client(i);
-      bool closed = isClosed(link), intact = isIntact(link);
-      if (ofOthers(i)) {
-        EXPECT_TRUE(intact) << "client of another forwarder: " << link.problem();
-      } else if (mayEnd) {
-        EXPECT_NE(link.state(), LinkState::kMismatched) << "crash_policy = close: " << link.problem();
-        EXPECT_TRUE(closed || intact) << "crash_policy = close: it misses bytes, and goes on";
+      const bool closed = isClosed(link), intact = isIntact(link);
+      EXPECT_TRUE(intact || isReported(i)) << "not reported in doubt: " << link.problem();
+      EXPECT_FALSE(row >= 0 && session(i).forwarder != row && isReported(i)) << "client of another forwarder";
+      if (mayEnd) {
+        EXPECT_NE(link.state(), LinkState::kMismatched) << "a wrong byte: " << link.problem();
+        EXPECT_TRUE(closed || intact) << "it misses bytes, and goes on";
         ended += closed;
       } else {
-        EXPECT_FALSE(closed) << "client of the killed forwarder: " << link.problem();
+        EXPECT_FALSE(closed) << "closed: " << link.problem();
         wrong += !intact;
       }
-      inDoubt += !ofOthers(i);
+      inDoubt += isReported(i);
       worn = worn || closed || !intact;
     }
     if (!worn) return;
@@ -163,12 +210,13 @@ struct Storm {
   }
 
   void blow(unsigned count, bool mayEnd) {
-    const std::vector<std::string> roles{"supervisor", "custodian", "acceptor", "prober", "forwarder"};
+    const std::vector<std::string> roles{"supervisor", "custodian", "acceptor",
+                                         "prober",     "forwarder", "upstream"};
     for (unsigned i = 0; i < count && !::testing::Test::HasFailure(); ++i) {
       const std::string& role = roles.at(random() % roles.size());
       if (std::getenv("PPX_STORM_LOG") != nullptr) std::printf("kill %u: %s\n", i, role.c_str());
-      if (role == "forwarder")
-        killForwarder(mayEnd);
+      if (role == "forwarder" || role == "upstream")
+        breakStreams(role, mayEnd);
       else
         killOther(role);
     }
@@ -188,14 +236,18 @@ struct Storm {
   unsigned seed;
   std::mt19937 random;
   unsigned clients = fromEnvironment("PPX_CLIENTS", 100);
-  EchoWorker first, second;
+  std::vector<std::unique_ptr<WorkerProcess>> workers = [] {
+    std::vector<std::unique_ptr<WorkerProcess>> two;
+    for (int i = 0; i < 2; ++i) two.push_back(echo(0));
+    return two;
+  }();
   Gateway gateway;
   std::unique_ptr<DuplexSwarm> busy, resting;
   std::map<std::string, unsigned> kills;
   unsigned inDoubt = 0, wrong = 0, ended = 0;
 };
 
-TEST(Storm, ClosesNobodyAndHarmsOnlyWhoWasInDoubt) {
+TEST(Storm, ClosesNobodyAndHarmsOnlyWhoWasReportedInDoubt) {
   Storm("continue").blow(fromEnvironment("PPX_KILLS", 20), false);
 }
 
