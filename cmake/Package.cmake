@@ -28,7 +28,7 @@ set(CPACK_DEBIAN_PACKAGE_RECOMMENDS "default-dbus-system-bus | dbus-system-bus, 
 set(CPACK_DEBIAN_PACKAGE_SUGGESTS "protobuf-compiler-grpc, python3-grpcio, python3-protobuf")
 
 # Services that say where to are enabled. Sockets are the operator's choice: with one, the address that clients come to is
-# in its unit, no longer in the configuration.
+# in two files.
 set(enabled "")
 set(optional "")
 foreach(unit IN LISTS PPX_UNITS)

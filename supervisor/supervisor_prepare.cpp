@@ -135,11 +135,10 @@ std::optional<StartFailure> Supervisor::takeHanded() {
       problem = ", a second one of that name: a listener has one socket";
     } else if (auto socket = prepareHanded(std::move(each.descriptor), *config); !socket) {
       problem = ": " + socket.error().text;
+    } else if (config->port != 0 && config->port != socket->port) {
+      problem = ", but the listener's port in the file is " + std::to_string(config->port);
     } else {
       spdlog::info("{}", what);
-      if (config->port != 0 && config->port != socket->port)
-        spdlog::warn("listener \"{}\": its port is systemd's {}, not the file's {}", each.name, socket->port,
-                     config->port);
       handed_.emplace(each.name, std::move(*socket));
     }
     if (!problem.empty() && fresh_) return permanent(what + problem);

@@ -10,6 +10,7 @@ import sys
 import threading
 import urllib.request
 
+from inside import Swarm, start_echo
 from support import DEADLINE, Started, run, until
 
 PACKAGE, HIGHER = '/mnt/paradoxplex.deb', '/mnt/higher.deb'
@@ -112,6 +113,8 @@ def example():
     install()
     assert run('systemctl', 'is-active', 'paradoxd.service').stdout == 'active\n'
     assert run('systemctl', 'is-enabled', 'paradoxd.service').stdout == 'enabled\n'
+    assert subprocess.run(['systemctl', 'is-enabled', 'paradoxd.socket'], capture_output=True,
+                          text=True).stdout == 'disabled\n'
     assert pwd.getpwnam('paradoxplex').pw_shell.endswith('nologin')
     start_worker('chat')
     client = Started('sh', '-c', f'(echo hello; sleep {DEADLINE}) | nc localhost {CLIENTS}')
@@ -121,6 +124,7 @@ def example():
 
 
 def upgrade():
+    """With a plain worker, and with one that resumes: that shows each byte of 500 full-duplex clients."""
     install()
     start_worker('echo')
     CONFIG.write_text(CONFIG.read_text() + '# mine\n')
@@ -148,6 +152,21 @@ def upgrade():
         dpkg('-i', HIGHER)
 
 
+def upgrade_under_load():
+    install()
+    start_echo()
+    swarm = Swarm()
+    for package in (HIGHER, PACKAGE):
+        before = set(gateway_processes())
+        dpkg('-i', package)
+        until('the gateway serves', serves)
+        until('it is over', lambda: get('/admin/operation')['operation']['state'] != 'running')
+        assert get('/admin/operation')['operation']['state'] == 'done', get('/admin/operation')
+        assert len(before & set(gateway_processes())) <= 2  # paradoxd and the custodian stay the same process
+        swarm.moves()
+    print(swarm.check())
+
+
 def remove():
     install()
     start_worker('echo')
@@ -166,6 +185,7 @@ def remove():
     # Back again, then away at once with all it had.
     install()
     (CONFIG.parent / 'token').write_text('secret\n')
+    run('systemctl', 'enable', 'paradoxd.socket')
     dpkg('-P', 'paradoxplex')
     assert gateway_processes() == {}
     for path in ('/etc/paradoxplex', '/run/paradoxplex', '/var/lib/paradoxplex', '/usr/libexec/paradoxplex',
@@ -202,4 +222,4 @@ def without_systemd():
 
 
 if __name__ == '__main__':
-    {scenario.__name__: scenario for scenario in (example, upgrade, remove, disabled, without_systemd)}[sys.argv[1]]()
+    {scenario.__name__: scenario for scenario in (example, upgrade, upgrade_under_load, remove, disabled, without_systemd)}[sys.argv[1]]()

@@ -32,7 +32,9 @@ class Service(unittest.TestCase):
     def setUpClass(cls):
         cls.shared = support.scratch()
         shutil.copytree(HERE, cls.shared / 'tests/package')
+        shutil.copy(HERE.parent / 'service/inside.py', cls.shared / 'tests/package')
         shutil.copy(BUILD / 'package-test/paradoxplex.deb', cls.shared)
+        shutil.copy(BUILD / 'tests/paradox-load-swarm', cls.shared)
         cls.make_higher_version()
 
     @classmethod
@@ -59,6 +61,9 @@ class Service(unittest.TestCase):
 
     def test_upgrade_closes_no_client_and_keeps_the_configuration(self):
         self.on_a_machine('upgrade')
+
+    def test_upgrade_under_load_loses_no_byte(self):
+        self.on_a_machine('upgrade_under_load')
 
     def test_removal_leaves_nothing_running_and_purge_nothing_at_all(self):
         self.on_a_machine('remove')

@@ -245,6 +245,16 @@ def kill_all():
     systemctl('kill', '--signal=KILL', 'paradoxd.service')
     swarm.moves()
     print('custody refilled:', swarm.check())
+    # Somebody stops it, or has it started anew.
+    for order in ('restart', 'stop'):
+        until('the gateway serves', serves)
+        custodian = custodian_pid()
+        systemctl(order, 'paradox-custodian.service')
+        until('another custodian', lambda: custodian_pid() not in (0, custodian))
+        with socket.create_connection(('127.0.0.1', CLIENTS), timeout=DEADLINE) as client:
+            client.sendall(b'hello\n')
+            assert client.recv(6, socket.MSG_WAITALL) == b'hello\n'
+    swarm.check()
     systemctl('stop', 'paradoxd.service')
     assert swarm.ask('ends')['ended'] == swarm.count
     assert processes() == {}, processes()
@@ -350,6 +360,13 @@ def activation():
     assert subprocess.run(['systemctl', 'start', 'paradoxd.service'], capture_output=True).returncode != 0
     assert systemctl('show', '-P', 'ExecMainStatus', 'paradoxd.service') == '78'
     assert 'a socket named "nobody" (127.0.0.1:7998), and no [[listener]] has that name' in run(
+        'journalctl', '-u', 'paradoxd', '-o', 'cat').stdout
+    second.write_text(SOCKET.format(port=7996, name='second'))
+    systemctl('stop', 'paradoxd-second.socket')
+    systemctl('daemon-reload')
+    systemctl('start', 'paradoxd-second.socket')
+    assert subprocess.run(['systemctl', 'start', 'paradoxd.service'], capture_output=True).returncode != 0
+    assert '(127.0.0.1:7996), but the listener\'s port in the file is 7998' in run(
         'journalctl', '-u', 'paradoxd', '-o', 'cat').stdout
     # And without any it binds by itself.
     systemctl('stop', 'paradoxd-second.socket')
