@@ -69,7 +69,7 @@ void endCustodian(const std::string& runtimeDir) {
 }  // namespace
 
 int endLeftovers(const std::string& runtimeDir) {
-  auto job = serviceJob();
+  auto job = serviceJob(ServiceRole::kAfterStop);
   if (!job) {
     spdlog::warn("{}: what is left of the service stays", job.error().text);
     return kExitTryAgain;

@@ -14,6 +14,7 @@ namespace ppx {
 namespace {
 
 constexpr char kSystemd[] = "org.freedesktop.systemd1";
+constexpr char kService[] = "org.freedesktop.systemd1.Service";
 constexpr uint64_t kCallMicros = 2'000'000;
 
 struct Free {
@@ -50,6 +51,17 @@ class Bus {
     Result<std::string> out = code < 0 ? Result<std::string>(failed("GetUnitByPID", code)) : std::string(path);
     ::sd_bus_message_unref(reply);
     return out;
+  }
+
+  // A unit that is no service has none.
+  Result<bool> isMainProcess(const std::string& unit) {
+    uint32_t pid = 0;
+    int code = ::sd_bus_get_property_trivial(bus_, kSystemd, unit.c_str(), kService, "MainPID", &error_, 'u', &pid);
+    if (code == -ENXIO || ::sd_bus_error_has_name(&error_, SD_BUS_ERROR_UNKNOWN_PROPERTY) ||
+        ::sd_bus_error_has_name(&error_, SD_BUS_ERROR_UNKNOWN_INTERFACE))
+      return false;
+    if (code < 0) return failed("MainPID", code);
+    return pid == static_cast<uint32_t>(::getpid());
   }
 
   // Empty: it has none.
@@ -99,11 +111,16 @@ bool underServiceManager() {
   return std::getenv("INVOCATION_ID") != nullptr;
 }
 
-Result<ServiceJob> serviceJob() {
+Result<ServiceJob> serviceJob(ServiceRole role) {
   Bus bus;
   if (bus.opened() < 0) return systemError("no bus to ask systemd by", -bus.opened());
   auto unit = bus.ownUnit();
   if (!unit) return unit.error();
+  if (role == ServiceRole::kMain) {
+    auto isMain = bus.isMainProcess(*unit);
+    if (!isMain) return isMain.error();
+    if (!isMain.value()) return ServiceJob::kNone;
+  }
   auto job = bus.jobOf(*unit);
   if (!job) return job.error();
   if (job->empty()) return ServiceJob::kNone;
@@ -111,7 +128,7 @@ Result<ServiceJob> serviceJob() {
   if (!type) return type.error();
   if (*type == "stop") return ServiceJob::kStop;
   if (bus.ofUser()) return ServiceJob::kRestart;
-  auto user = bus.text(*unit, "org.freedesktop.systemd1.Service", "User");
+  auto user = bus.text(*unit, kService, "User");
   if (!user) return user.error();
   return isOwn(*user) ? ServiceJob::kRestart : ServiceJob::kStop;
 }

@@ -15,8 +15,12 @@ enum class ServiceJob {
 // Whether a service manager started this process: nobody else can be asked.
 bool underServiceManager();
 
-// Asks systemd over the bus, of the system or of the user. Blocks, usually for a millisecond; a bus that hangs may hold
-// it for ever. Any thread. Errors: no bus, or not what systemd answers.
-Result<ServiceJob> serviceJob();
+// Whose question it is: the main process's, or that of a command in ExecStopPost=.
+enum class ServiceRole { kMain, kAfterStop };
+
+// Asks systemd over the bus, of the system or of the user. A main process that is none, because somebody runs it from a
+// script that is a service, is told kNone: nobody starts it again. Blocks, usually for a millisecond; a bus that hangs may
+// hold it for ever. Any thread. Errors: no bus, or not what systemd answers.
+Result<ServiceJob> serviceJob(ServiceRole role);
 
 }  // namespace ppx

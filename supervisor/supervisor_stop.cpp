@@ -20,7 +20,7 @@ void Supervisor::stopOrHandOn() {
   jobAsked_ = true;
   // Detached: nothing bounds the time that a bus takes. It holds up nobody, and run() does not wait for it.
   std::thread([this] {
-    auto job = serviceJob();
+    auto job = serviceJob(ServiceRole::kMain);
     boost::asio::post(io_, [this, job] { onServiceJob(job); });
   }).detach();
   jobDeadline_.expires_after(kJobDeadline);

@@ -428,6 +428,16 @@ def wrong():
     start()
 
 
+def foreground():
+    """From a script that is a service, and being started: nobody starts this paradoxd again, so SIGTERM ends it."""
+    install()
+    gateway = Started('/usr/bin/paradoxd', '--config', CONFIG, '--runtime-dir', '/tmp/foreground')
+    until('the gateway serves', serves)
+    assert 'INVOCATION_ID' in os.environ
+    assert gateway.stop() == 0
+    assert processes() == {}, processes()
+
+
 def scenario(name):
     try:
         globals()[name]()

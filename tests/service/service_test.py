@@ -47,6 +47,9 @@ class Ends(OnAMachine):
     def test_stop_ends_each_client_in_order_and_leaves_nothing(self):
         self.run_scenario('stop')
 
+    def test_in_the_foreground_a_signal_is_a_stop(self):
+        self.run_scenario('foreground')
+
     def test_a_wrong_configuration_is_not_started_again_and_again(self):
         self.run_scenario('wrong')
 
