@@ -6,12 +6,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 
 #include "common/clock.h"
 #include "common/mail_head.h"
+#include "common/table_minor.h"
 
 namespace ppx {
 namespace {
@@ -65,9 +67,9 @@ TableOffsets layOut(const TableSizes& sizes) {
   return o;
 }
 
-// What minor 1 appends: the end of the table then.
-uint64_t endWithLanes(const TableSizes& sizes, const TableOffsets& offsets) {
-  return align(offsets.end + laneCount(sizes) * sizeof(LaneRow), 4096);
+// The end of a table of that minor. Minor 1 appends the lanes.
+uint64_t endOf(uint16_t minor, const TableSizes& sizes, const TableOffsets& offsets) {
+  return minor == 0 ? offsets.end : align(offsets.end + laneCount(sizes) * sizeof(LaneRow), 4096);
 }
 
 bool plausible(const TableSizes& sizes) {
@@ -119,7 +121,7 @@ Result<Table> Table::create(const TableSizes& sizes) {
   TableOffsets offsets = layOut(sizes);
   UniqueFd memfd(::memfd_create("paradoxplex-table", MFD_CLOEXEC | MFD_ALLOW_SEALING));
   if (!memfd) return systemError("memfd_create");
-  const uint64_t end = endWithLanes(sizes, offsets);
+  const uint64_t end = endOf(tableMinor(), sizes, offsets);
   if (::ftruncate(memfd.get(), static_cast<off_t>(end)) != 0) return systemError("sizing the table");
   // Now rather than by SIGBUS in the middle of a session.
   if (int failed = ::posix_fallocate(memfd.get(), 0, static_cast<off_t>(end)); failed != 0)
@@ -132,9 +134,9 @@ Result<Table> Table::create(const TableSizes& sizes) {
   header.sizes = sizes;
   header.offsets = offsets;
   header.major = kTableMajor;
-  header.minor = kTableMinor;
+  header.minor = tableMinor();
   header.headerBytes = sizeof(TableHeader);
-  header.lanes = offsets.end;
+  header.lanes = tableMinor() == 0 ? 0 : offsets.end;
   RandomSource random;
   header.uuidKey[0] = random.next();
   header.uuidKey[1] = random.next();
@@ -163,16 +165,17 @@ Result<Table> Table::map(UniqueFd memfd) {
   if (header.major != kTableMajor || header.headerBytes > sizeof(TableHeader))
     return Error{EPROTO, "the table's layout " + std::to_string(header.major) + "." +
                              std::to_string(header.minor) + " is not one that this build reads (" +
-                             std::to_string(kTableMajor) + "." + std::to_string(kTableMinor) + ")"};
+                             std::to_string(kTableMajor) + "." + std::to_string(tableMinor()) + ")"};
   if (!plausible(header.sizes)) return Error{EINVAL, "the table's sizes do not fit its length"};
   TableOffsets expected = layOut(header.sizes);
   // A later minor may have appended more.
   const uint64_t size = static_cast<uint64_t>(info.st_size);
-  const uint64_t end = header.minor == 0 ? expected.end : endWithLanes(header.sizes, expected);
-  if (header.minor > kTableMinor ? size < end : size != end)
+  const uint16_t known = std::min(header.minor, tableMinor());
+  const uint64_t end = endOf(known, header.sizes, expected);
+  if (header.minor > known ? size < end : size != end)
     return Error{EINVAL, "the table's sizes do not fit its length"};
-  if (std::memcmp(&header.offsets, &expected, sizeof(expected)) != 0 ||
-      header.lanes != (header.minor == 0 ? 0 : expected.end))
+  const bool lanesFit = known == 0 ? header.minor > 0 || header.lanes == 0 : header.lanes == expected.end;
+  if (std::memcmp(&header.offsets, &expected, sizeof(expected)) != 0 || !lanesFit)
     return Error{EINVAL, "the table's parts are not where this build has them"};
   return table;
 }

@@ -79,17 +79,22 @@ void Gateway::start(const GatewayOptions& options) {
   environment_ = options.environment;
   environment_["NOTIFY_SOCKET"] = notify;
   config_ = options.configFile.empty() ? writeConfig(options) : options.configFile;
+  programs_ = options.programs.empty() ? PPX_BIN_DIR : options.programs;
   startSupervisor();
 }
 
 void Gateway::startSupervisor() {
-  pid_ = startProcess({programPath("paradoxd"), "--config", config_, "--runtime-dir", runtimeDir_},
+  pid_ = startProcess({programs_ + "/paradoxd", "--config", config_, "--runtime-dir", runtimeDir_},
                       environment_, logFile_);
 }
 
 void Gateway::crashSupervisor() {
   ::kill(pid_, SIGKILL);
   waitForEnd(pid_);
+  startSupervisorAgain();
+}
+
+void Gateway::startSupervisorAgain() {
   char text[4096];
   while (::recv(notify_.get(), text, sizeof(text), MSG_DONTWAIT) > 0) {
   }
@@ -103,7 +108,7 @@ bool Gateway::isWhole() const {
   const Json status = answer.json();
   size_t served = 0;
   for (const Json& row : status.at("workers")) {
-    if (row.at("state") != "ready") return false;
+    if (row.at("state") != "ready" && row.at("state") != "absent") return false;  // absent: nobody wanted
     if (row.at("role") == "forwarder") served += row.at("sessions").get<size_t>();
   }
   return served == status.at("sessions").at("open").get<size_t>() && custody() == sessions();

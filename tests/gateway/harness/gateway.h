@@ -34,6 +34,7 @@ struct GatewayOptions {
   std::map<std::string, std::string> environment = {};  // e.g. PPX_FAILPOINTS
   bool tls = false;                                     // with a certificate made for the test
   std::string configFile = {};                          // instead of all that is above
+  std::string programs = {};                            // the folder of its programs; empty: build/bin
   bool waitsForReady = true;
 };
 
@@ -94,6 +95,7 @@ class Gateway {
 
   // kill -9 of paradoxd, and another one with the same configuration and runtime directory; returns when it serves.
   void crashSupervisor();
+  void startSupervisorAgain();  // the one before is dead
   // Every worker is ready, each session is served by a forwarder, and its descriptor is in custody.
   bool isWhole() const;
 
@@ -112,6 +114,7 @@ class Gateway {
   UniqueFd notify_;
   std::map<std::string, std::string> environment_;
   std::string config_;
+  std::string programs_;
   pid_t pid_ = -1;
   uint16_t adminPort_ = 0;
   double custodyBase_ = 0;  // descriptors in custody before the first session: listeners, table, doorbells
