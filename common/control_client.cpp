@@ -183,6 +183,9 @@ void ControlClient::dispatch(std::span<const std::byte> bytes, std::vector<Uniqu
         return;
       }
       break;
+    case control::Type::kRenew:
+      if (handlers_.renew) handlers_.renew();
+      return;
     default:
       break;
   }
@@ -245,6 +248,13 @@ void ControlClient::handedOver(const control::HandedOver& report) {
 
 void ControlClient::tookOver(const control::TookOver& report) {
   send(report);
+}
+
+void ControlClient::renewed(bool done, const std::string& reason) {
+  control::Renewed message;
+  message.done = done ? 1 : 0;
+  std::strncpy(message.reason, reason.c_str(), sizeof(message.reason) - 1);
+  send(message);
 }
 
 void ControlClient::leave() {

@@ -40,6 +40,7 @@ class ControlClient {
     std::function<void(const control::WorkerDied&)> workerDied;
     std::function<void(uint32_t deadlineMs)> stop;
     std::function<void(const control::HandOver&)> handOver = {};
+    std::function<void()> renew = {};
   };
 
   ControlClient(boost::asio::io_context& io, WorkerIdentity identity, Handlers handlers);
@@ -50,6 +51,7 @@ class ControlClient {
   void upstreamChanged(uint32_t upstream, uint32_t generation);  // Asio thread only
   void handedOver(const control::HandedOver& report);
   void tookOver(const control::TookOver& report);
+  void renewed(bool done, const std::string& reason);
 
  private:
   void dial();

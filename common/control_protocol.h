@@ -13,6 +13,8 @@
 //     | <-- HandOver ------------------- |   forwarder: sessions go to others, stream by stream (forwarder/handover.h)
 //     | -- HandedOver -----------------> |   how far it is; with `leave` it then says Stopping and closes
 //     | -- TookOver -------------------> |   forwarder: what it took from one predecessor, planned or dead
+//     | <-- Renew ---------------------- |   custodian: become the program on disk, in the same process
+//     | -- Renewed --------------------> |   it is the new program, which serves; or the old one, and why
 //
 // A planned handover from forwarder A to a new one B: B is started as the successor of A (arguments
 // --successor-of ROW:INCARNATION), so that it opens no stream which A still has. Ready(B), then HandOver to A.
@@ -54,6 +56,8 @@ enum class Type : uint16_t {
   kHandOver,
   kHandedOver,
   kTookOver,
+  kRenew,
+  kRenewed,
 };
 
 struct Header {
@@ -174,6 +178,17 @@ struct TookOver {
   uint32_t claimUs = 0;
   uint32_t descriptorsUs = 0;
   uint32_t servedUs = 0;
+};
+
+// The custodian's, supervisor/custodian/renewal.h. The new program dials anew, says Hello and Ready, then this.
+struct Renew {
+  Header header{.type = Type::kRenew};
+};
+
+struct Renewed {
+  Header header{.type = Type::kRenewed};
+  uint8_t done = 0;  // 0: it goes on as the program that it was
+  char reason[183] = {};
 };
 
 static_assert(std::is_trivially_copyable_v<HandOver> && std::is_trivially_copyable_v<TookOver>);

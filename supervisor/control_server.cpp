@@ -109,6 +109,13 @@ bool ControlPeer::dispatch(std::span<const std::byte> bytes, std::vector<UniqueF
     if (handlers_.tookOver) handlers_.tookOver(*this, report);
     return true;
   }
+  if (header.type == control::Type::kRenewed) {
+    control::Renewed report;
+    if (!decode(bytes, report)) return false;
+    report.reason[sizeof(report.reason) - 1] = '\0';
+    if (handlers_.renewed) handlers_.renewed(*this, report);
+    return true;
+  }
   // Stopping: its pidfd will say when it is gone.
   return header.type == control::Type::kStopping && bytes.size() == sizeof(control::Stopping);
 }

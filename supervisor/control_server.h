@@ -28,6 +28,7 @@ class ControlPeer : public std::enable_shared_from_this<ControlPeer> {
     std::function<void(ControlPeer&, const control::UpstreamChanged&)> upstreamChanged;
     std::function<void(ControlPeer&, const control::HandedOver&)> handedOver;
     std::function<void(ControlPeer&, const control::TookOver&)> tookOver;
+    std::function<void(ControlPeer&, const control::Renewed&)> renewed;
     std::function<void(ControlPeer&)> closed;  // it broke; not after close()
     std::function<void(ControlPeer&)> gone;    // ControlServer's own: it broke or was closed
   };

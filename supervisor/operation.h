@@ -34,6 +34,7 @@ class Operation {
   virtual void advance() = 0;
   virtual void handedOver(uint8_t /*row*/, const control::HandedOver&) {}
   virtual void tookOver(uint8_t /*row*/, const control::TookOver&) {}
+  virtual void renewed(const control::Renewed&) {}
   // Where it is, for a progress line.
   virtual std::string progress() const = 0;
 

@@ -24,6 +24,9 @@ class OperationSequence : public Operation {
   void tookOver(uint8_t row, const control::TookOver& report) override {
     if (part_) part_->tookOver(row, report);
   }
+  void renewed(const control::Renewed& report) override {
+    if (part_) part_->renewed(report);
+  }
   std::string progress() const override { return part_ ? part_->progress() : ""; }
 
  private:

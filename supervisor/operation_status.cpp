@@ -14,6 +14,8 @@ std::string OperationRequest::name() const {
       return "restart of the acceptors";
     case Kind::kRestartProber:
       return "restart of the prober";
+    case Kind::kRestartCustodian:
+      return "restart of the custodian";
     case Kind::kUpgrade:
       return "upgrade";
     case Kind::kReload:

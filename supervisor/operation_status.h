@@ -16,6 +16,7 @@ struct OperationRequest {
     kScaleForwarders,
     kRestartAcceptors,
     kRestartProber,
+    kRestartCustodian,
     kUpgrade,
     kReload,
   };

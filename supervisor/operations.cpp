@@ -1,6 +1,7 @@
 #include "supervisor/operations.h"
 
 #include "common/log.h"
+#include "supervisor/custodian_renewal.h"
 #include "supervisor/forwarder_restart.h"
 #include "supervisor/forwarder_scale.h"
 #include "supervisor/operation_sequence.h"
@@ -24,6 +25,8 @@ OperationAnswer Operations::start(const OperationRequest& request) {
       return begin<WorkerRestart>(request, WorkerRole::kAcceptor);
     case OperationRequest::Kind::kRestartProber:
       return begin<WorkerRestart>(request, WorkerRole::kProber);
+    case OperationRequest::Kind::kRestartCustodian:
+      return begin<CustodianRenewal>(request);
     case OperationRequest::Kind::kUpgrade:
     case OperationRequest::Kind::kReload:
       break;
@@ -88,6 +91,9 @@ void Operations::roll(std::function<void()> over) {
   spdlog::info("operation {}: {}: the workers change over", status_.id, status_.name);
   rolled_ = std::move(over);
   std::deque<OperationSequence::Make> parts;
+  parts.push_back([](const OperationTools& tools, Operation::Finish finish) {
+    return std::make_unique<CustodianRenewal>(tools, std::move(finish));
+  });
   for (WorkerRole role : {WorkerRole::kAcceptor, WorkerRole::kProber})
     parts.push_back([role](const OperationTools& tools, Operation::Finish finish) {
       return std::make_unique<WorkerRestart>(tools, role, std::move(finish));
@@ -129,6 +135,10 @@ void Operations::advance() {
 void Operations::handedOver(uint8_t row, const control::HandedOver& report) {
   if (operation_) operation_->handedOver(row, report);
   showProgress();
+}
+
+void Operations::renewed(const control::Renewed& report) {
+  if (operation_) operation_->renewed(report);
 }
 
 void Operations::tookOver(uint8_t row, const control::TookOver& report) {

@@ -35,6 +35,7 @@ class Operations {
   void advance();  // a worker's state has changed
   void handedOver(uint8_t row, const control::HandedOver& report);
   void tookOver(uint8_t row, const control::TookOver& report);
+  void renewed(const control::Renewed& report);
 
  private:
   OperationAnswer restartForwarders(const OperationRequest& request);

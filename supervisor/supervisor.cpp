@@ -65,6 +65,7 @@ void Supervisor::makeWorkers() {
   handlers.handedOver = [this](uint8_t row, const control::HandedOver& report) {
     operations_->handedOver(row, report);
   };
+  handlers.renewed = [this](const control::Renewed& report) { operations_->renewed(report); };
   handlers.tookOver = [this](uint8_t row, const control::TookOver& report) {
     operations_->tookOver(row, report);
   };

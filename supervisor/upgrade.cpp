@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include <cstdlib>
-#include <filesystem>
 #include <fstream>
 
 #include "common/clock.h"
@@ -22,7 +21,6 @@ namespace {
 constexpr Millis kCheckMs = 15'000;
 constexpr size_t kMaxSaid = 4096;
 constexpr int kTableDescriptor = 3;  // of the program that checks
-constexpr std::string_view kDeleted = " (deleted)";
 constexpr int kSignals[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR2};
 
 void changeMask(int how) {
@@ -30,13 +28,6 @@ void changeMask(int how) {
   sigemptyset(&set);
   for (int signal : kSignals) sigaddset(&set, signal);
   ::pthread_sigmask(how, &set, nullptr);
-}
-
-std::vector<char*> pointers(const std::vector<std::string>& strings) {
-  std::vector<char*> out;
-  for (const std::string& each : strings) out.push_back(const_cast<char*>(each.c_str()));
-  out.push_back(nullptr);
-  return out;
 }
 
 // Until its end of file, or the deadline.
@@ -64,20 +55,13 @@ std::string oneLine(std::string text) {
 
 }  // namespace
 
-ProgramImage thisProgram(int argc, char** argv) {
-  std::error_code ignored;
-  std::string file = std::filesystem::read_symlink("/proc/self/exe", ignored).string();
-  if (file.ends_with(kDeleted)) file.resize(file.size() - kDeleted.size());
-  return {file, {argv, argv + argc}};
-}
-
 Status checkProgram(const std::string& file, const std::string& configFile, int tableMemfd) {
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) return systemError("pipe2");
   UniqueFd read(ends[0]), write(ends[1]);
   std::vector<std::string> arguments{file,       "--check",       "--config",
                                      configFile, "--check-table", std::to_string(kTableDescriptor)};
-  std::vector<char*> argv = pointers(arguments);
+  std::vector<char*> argv = nullTerminated(arguments);
   posix_spawn_file_actions_t actions;
   ::posix_spawn_file_actions_init(&actions);
   ::posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
@@ -121,7 +105,7 @@ Error replaceProgram(const ProgramImage& image, const RuntimeDir& dir) {
   changeMask(SIG_BLOCK);
   ::close_range(3, ~0u, CLOSE_RANGE_CLOEXEC);
   dir.handOn();
-  std::vector<char*> argv = pointers(image.arguments);
+  std::vector<char*> argv = nullTerminated(image.arguments);
   ::execv(image.file.c_str(), argv.data());
   Error error = systemError("running " + image.file);
   dir.keep();

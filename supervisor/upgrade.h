@@ -10,21 +10,14 @@
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <vector>
 
+#include "common/program_image.h"
 #include "common/result.h"
 #include "supervisor/runtime_dir.h"
 
 namespace ppx {
 
 inline constexpr char kRollNoteName[] = "roll";
-
-// How paradoxd was started, to be started so again.
-struct ProgramImage {
-  std::string file;                    // of the program; its content may be another by now
-  std::vector<std::string> arguments;  // argv, from argv[0] on
-};
-ProgramImage thisProgram(int argc, char** argv);
 
 // Runs `file --check --config CONFIG --check-table TABLE` to its end. Error: what it said, or why it cannot be
 // run. Blocks for at most some seconds. Any thread.

@@ -87,6 +87,9 @@ ControlPeer::Handlers WorkerManager::peerHandlers() {
     if (Worker* worker = of(peer); worker != nullptr && handlers_.tookOver)
       handlers_.tookOver(worker->row, report);
   };
+  handlers.renewed = [this](ControlPeer& peer, const control::Renewed& report) {
+    if (of(peer) != nullptr && handlers_.renewed) handlers_.renewed(report);
+  };
   return handlers;
 }
 

@@ -51,6 +51,7 @@ class WorkerManager {
     std::function<void(uint8_t row, const control::HandedOver&)> handedOver;
     std::function<void(uint8_t row, const control::TookOver&)> tookOver;
     std::function<void(const std::string&)> noted = {};  // for a person: deaths, and who serves again
+    std::function<void(const control::Renewed&)> renewed = {};
   };
 
   WorkerManager(boost::asio::io_context& io, Options options, Table& table, const Doorbells& doorbells,
@@ -89,7 +90,14 @@ class WorkerManager {
   void stopRow(uint8_t row, Millis deadline);
   void kill(uint8_t row);                    // and nobody comes after it
   void bequeath(uint8_t row, uint8_t heir);  // and whatever its processes had goes to the heir
-  bool send(uint8_t row, const control::HandOver& message);  // false: it has no channel
+  // false: it has no channel
+  template <typename T>
+  bool send(uint8_t row, const T& message) {
+    auto found = workers_.find(row);
+    if (found == workers_.end() || !found->second->peer) return false;
+    found->second->peer->send(message);
+    return true;
+  }
 
   // None of the role has a process.
   bool gone(WorkerRole role) const;

@@ -118,13 +118,6 @@ void WorkerManager::bequeath(uint8_t row, uint8_t heir) {
   kill(row);
 }
 
-bool WorkerManager::send(uint8_t row, const control::HandOver& message) {
-  auto found = workers_.find(row);
-  if (found == workers_.end() || !found->second->peer) return false;
-  found->second->peer->send(message);
-  return true;
-}
-
 // It is chosen no more, and serves on for what it has.
 void WorkerManager::withdraw(Worker& worker) {
   WorkerRow& row = table_.worker(worker.row);

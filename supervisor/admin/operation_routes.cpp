@@ -58,6 +58,7 @@ constexpr std::pair<const char*, OperationRequest::Kind> kPlain[] = {
     {"/admin/forwarders/restart", OperationRequest::Kind::kRestartForwarders},
     {"/admin/acceptors/restart", OperationRequest::Kind::kRestartAcceptors},
     {"/admin/prober/restart", OperationRequest::Kind::kRestartProber},
+    {"/admin/custodian/restart", OperationRequest::Kind::kRestartCustodian},
     {"/admin/upgrade", OperationRequest::Kind::kUpgrade}};
 
 }  // namespace

@@ -66,7 +66,7 @@ void describeUpstream(CLI::App& app, CommandLine& line) {
 
 void describeOperations(CLI::App& app, CommandLine& line) {
   CLI::App* restarts = app.add_subcommand("restart", "restart processes; no client notices");
-  restarts->add_option("what", line.what, "forwarders, acceptors, prober, or one as forwarder-N")->required();
+  restarts->add_option("what", line.what, "forwarders, acceptors, prober, custodian, or one as forwarder-N")->required();
   restarts->callback([&line] {
     line.command = [&line](const GatewayClient& g) { return restart(g, line.output, line.what); };
   });

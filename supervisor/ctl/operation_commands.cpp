@@ -102,12 +102,12 @@ int start(const GatewayClient& gateway, const Output& output, const std::string&
 
 int restart(const GatewayClient& gateway, const Output& output, const std::string& what) {
   constexpr std::string_view kForwarder = "forwarder-";
-  if (what == "forwarders" || what == "acceptors" || what == "prober")
+  if (what == "forwarders" || what == "acceptors" || what == "prober" || what == "custodian")
     return start(gateway, output, "/admin/" + what + "/restart");
   std::string number = what.starts_with(kForwarder) ? what.substr(kForwarder.size()) : "";
   if (!number.empty() && number.find_first_not_of("0123456789") == std::string::npos)
     return start(gateway, output, "/admin/forwarders/" + number + "/restart");
-  std::fprintf(stderr, "paradoxctl: expected forwarders, acceptors, prober or forwarder-N, found %s\n",
+  std::fprintf(stderr, "paradoxctl: expected forwarders, acceptors, prober, custodian or forwarder-N, found %s\n",
                what.c_str());
   return kUsage;
 }

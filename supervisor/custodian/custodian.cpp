@@ -71,14 +71,45 @@ void Custodian::addPeer(UniqueFd socket) {
     spdlog::warn("a process of another user dialled the custodian and was refused");
     return;
   }
+  peers_.push_back(std::make_shared<CustodyPeer>(io_, std::move(socket), store_, peerHandlers()));
+  peers_.back()->start();
+}
+
+CustodyPeer::Handlers Custodian::peerHandlers() {
   CustodyPeer::Handlers handlers;
   handlers.fetch = [this](CustodyPeer& peer, std::vector<custody::Record> records, WorkerId after) {
     onFetch(peer, std::move(records), after);
   };
   handlers.changed = [this] { heldChanged_(store_.held()); };
   handlers.ended = [this](CustodyPeer& peer) { onEnded(peer); };
-  peers_.push_back(std::make_shared<CustodyPeer>(io_, std::move(socket), store_, std::move(handlers)));
-  peers_.back()->start();
+  return handlers;
+}
+
+Succession Custodian::handOn() {
+  Succession out;
+  out.listener = listener_.native_handle();
+  out.held = store_.handOn();
+  for (const auto& peer : peers_) out.peers.push_back(peer->handOn());
+  for (const WaitingFetch& fetch : fetches_) {
+    auto place = std::find_if(peers_.begin(), peers_.end(),
+                              [&](const auto& peer) { return peer.get() == fetch.peer; });
+    out.fetches.push_back({static_cast<uint32_t>(place - peers_.begin()), fetch.records, fetch.after});
+  }
+  return out;
+}
+
+void Custodian::succeed(const Succession& before) {
+  store_.restore(before.held);
+  for (const Succession::Peer& each : before.peers)
+    peers_.push_back(std::make_shared<CustodyPeer>(io_, each, store_, peerHandlers()));
+  for (const Succession::Fetch& each : before.fetches) {
+    peers_[each.peer]->adoptFetch();
+    fetches_.push_back({peers_[each.peer].get(), each.records, each.after});
+  }
+  listener_.assign(before.listener);
+  waitForPeers();
+  for (const auto& peer : std::vector(peers_)) peer->start();
+  if (!fetches_.empty()) serveSoon();
 }
 
 void Custodian::onFetch(CustodyPeer& peer, std::vector<custody::Record> records, WorkerId after) {

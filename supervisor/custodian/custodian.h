@@ -26,6 +26,10 @@ class Custodian {
 
   // Listens on <runtime>/custody.sock.
   Status listen();
+  // Instead of listen(): goes on where the program before this one was, and owns its descriptors.
+  void succeed(const Succession& before);
+  // All that a successor needs; it is still this one's.
+  Succession handOn();
   size_t held() const { return store_.held(); }
 
  private:
@@ -38,6 +42,7 @@ class Custodian {
   void waitForPeers();
   void acceptPeers();
   void addPeer(UniqueFd socket);
+  CustodyPeer::Handlers peerHandlers();
   void onFetch(CustodyPeer& peer, std::vector<custody::Record> records, WorkerId after);
   void onEnded(CustodyPeer& peer);
   void serveSoon();

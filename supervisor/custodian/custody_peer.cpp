@@ -24,7 +24,21 @@ constexpr std::chrono::milliseconds kRetry{10};  // the kernel's limit of descri
 CustodyPeer::CustodyPeer(boost::asio::io_context& io, UniqueFd socket, CustodyStore& store, Handlers handlers)
     : channel_(io, socket.release()), retry_(io), store_(store), handlers_(std::move(handlers)) {}
 
+CustodyPeer::CustodyPeer(boost::asio::io_context& io, const Succession::Peer& before, CustodyStore& store,
+                         Handlers handlers)
+    : CustodyPeer(io, UniqueFd(before.channel), store, std::move(handlers)) {
+  worker_ = before.worker;
+  introduced_ = before.introduced;
+  deaf_ = before.deaf;
+  answers_.assign(before.answers.begin(), before.answers.end());
+}
+
+Succession::Peer CustodyPeer::handOn() {
+  return {channel_.native_handle(), introduced_, deaf_, worker_, {answers_.begin(), answers_.end()}};
+}
+
 void CustodyPeer::start() {
+  flush();
   waitReadable();
 }
 

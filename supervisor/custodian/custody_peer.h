@@ -13,6 +13,7 @@
 #include "common/custody_message.h"
 #include "common/seqpacket.h"
 #include "supervisor/custodian/custody_store.h"
+#include "supervisor/custodian/succession.h"
 
 namespace ppx {
 
@@ -28,6 +29,11 @@ class CustodyPeer : public std::enable_shared_from_this<CustodyPeer> {
   };
 
   CustodyPeer(boost::asio::io_context& io, UniqueFd socket, CustodyStore& store, Handlers handlers);
+  // Goes on with a channel where the program before this one was. Its fetches come by adoptFetch.
+  CustodyPeer(boost::asio::io_context& io, const Succession::Peer& before, CustodyStore& store,
+              Handlers handlers);
+  void adoptFetch() { ++openFetches_; }
+  Succession::Peer handOn();
 
   void start();
   void close();
@@ -40,11 +46,7 @@ class CustodyPeer : public std::enable_shared_from_this<CustodyPeer> {
   const WorkerId& worker() const { return worker_; }
 
  private:
-  struct Answer {
-    custody::Type type;  // kPutDone, kDropDone, kGive (of what is held then), kMissing or kListed
-    std::vector<custody::Record> records;
-    uint64_t cursor = 0;
-  };
+  using Answer = Succession::Answer;
   enum class Sent { kDone, kMore, kLater };
 
   void waitReadable();

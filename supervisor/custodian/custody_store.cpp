@@ -79,6 +79,17 @@ int CustodyStore::find(const Record& record) const {
   return e.generation == record.generation ? e.descriptor.get() : -1;
 }
 
+Record CustodyStore::recordOf(size_t kind, size_t slot) const {
+  const Entry& e = entries_[kind][slot];
+  Record record;
+  record.kind = static_cast<Kind>(kind);
+  record.slot = static_cast<uint32_t>(slot);
+  record.generation = e.generation;
+  record.uuidHigh = e.uuidHigh;
+  record.uuidLow = e.uuidLow;
+  return record;
+}
+
 size_t CustodyStore::list(uint64_t& cursor, std::span<Record> out) const {
   size_t count = 0;
   size_t kind = cursor >> 32;
@@ -86,20 +97,36 @@ size_t CustodyStore::list(uint64_t& cursor, std::span<Record> out) const {
   for (; kind < kKinds; ++kind, slot = 0) {
     const auto& entries = entries_[kind];
     for (; slot < entries.size() && count < out.size(); ++slot) {
-      const Entry& e = entries[slot];
-      if (!e.descriptor) continue;
-      Record record;
-      record.kind = static_cast<Kind>(kind);
-      record.slot = static_cast<uint32_t>(slot);
-      record.generation = e.generation;
-      record.uuidHigh = e.uuidHigh;
-      record.uuidLow = e.uuidLow;
-      out[count++] = record;
+      if (entries[slot].descriptor) out[count++] = recordOf(kind, slot);
     }
     if (count == out.size()) break;
   }
   cursor = static_cast<uint64_t>(kind) << 32 | slot;
   return count;
+}
+
+std::vector<Succession::Held> CustodyStore::handOn() const {
+  std::vector<Succession::Held> out;
+  for (size_t kind = 0; kind < kKinds; ++kind)
+    for (size_t slot = 0; slot < entries_[kind].size(); ++slot)
+      if (const Entry& e = entries_[kind][slot]; e.descriptor || e.anyDropped != 0)
+        out.push_back(
+            {recordOf(kind, slot), e.dropped, e.anyDropped, e.descriptor ? e.descriptor.get() : -1});
+  return out;
+}
+
+void CustodyStore::restore(const std::vector<Succession::Held>& held) {
+  for (const Succession::Held& each : held) {
+    Entry& e = entry(each.record);
+    e.generation = each.record.generation;
+    e.uuidHigh = each.record.uuidHigh;
+    e.uuidLow = each.record.uuidLow;
+    e.dropped = each.dropped;
+    e.anyDropped = each.anyDropped;
+    if (each.descriptor < 0) continue;
+    e.descriptor.reset(each.descriptor);
+    ++held_;
+  }
 }
 
 }  // namespace ppx

@@ -11,6 +11,7 @@
 
 #include "common/custody_protocol.h"
 #include "common/unique_fd.h"
+#include "supervisor/custodian/succession.h"
 
 namespace ppx {
 
@@ -34,6 +35,11 @@ class CustodyStore {
   // Writes what is held from `cursor` (0: from the start) on and moves the cursor; 0: that was all.
   size_t list(uint64_t& cursor, std::span<custody::Record> out) const;
 
+  // All of it, for a successor; the descriptors stay the store's.
+  std::vector<Succession::Held> handOn() const;
+  // Into an empty store: takes over the descriptors.
+  void restore(const std::vector<Succession::Held>& held);
+
  private:
   struct Entry {
     UniqueFd descriptor;
@@ -47,6 +53,7 @@ class CustodyStore {
 
   static constexpr size_t kKinds = 5;
   Entry& entry(const custody::Record& record);
+  custody::Record recordOf(size_t kind, size_t slot) const;
 
   std::array<std::vector<Entry>, kKinds> entries_;  // by Kind
   size_t held_ = 0;

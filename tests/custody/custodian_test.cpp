@@ -11,6 +11,7 @@
 
 #include "common/custody_message.h"
 #include "common/seqpacket.h"
+#include "tests/custody/custodian_peer.h"
 #include "tests/custody/fake_gateway.h"
 #include "tests/custody/support.h"
 
@@ -21,70 +22,15 @@ using custody::Message;
 using custody::Record;
 using custody::Type;
 using test::Child;
+using Peer = test::CustodianPeer;
 using test::marked;
 using test::readMark;
+using test::Received;
 using test::sessionRecord;
 using test::TempDir;
 
 constexpr WorkerId kAcceptor{kFirstAcceptorRow, 11};
 constexpr WorkerId kForwarder{0, 12};
-
-struct Received {
-  Message message;
-  std::vector<UniqueFd> descriptors;
-};
-
-// One channel, used without a loop.
-class Peer {
- public:
-  Peer(const std::string& runtimeDir, WorkerId self) {
-    for (int i = 0; i < 500 && !socket_; ++i) {
-      if (auto dialled = dialSeqpacket(runtimeDir + "/" + custody::kSocketName))
-        socket_ = std::move(*dialled);
-      else
-        ::poll(nullptr, 0, 10);  // the process is starting
-    }
-    send(Message(Type::kHello, {}, self));
-  }
-
-  bool sendBytes(std::span<const std::byte> bytes, std::span<const int> descriptors = {}) {
-    for (;;) {
-      Status sent = sendMessage(socket_.get(), bytes, descriptors);
-      if (sent) return true;
-      if (sent.error().code != EAGAIN || !await(POLLOUT)) return false;
-    }
-  }
-  bool send(const Message& message, std::span<const int> descriptors = {}) {
-    return sendBytes(message.wire(), descriptors);
-  }
-  bool put(std::span<const Record> records, std::span<const int> descriptors) {
-    return send(Message(Type::kPut, records), descriptors);
-  }
-  bool await(short events, int milliseconds = 10000) {
-    pollfd poll{socket_.get(), events, 0};
-    return ::poll(&poll, 1, milliseconds) == 1 && (poll.revents & events) != 0;
-  }
-  // None: the channel ended, or nothing came in time.
-  std::optional<Received> receive() {
-    Received received;
-    while (await(POLLIN)) {
-      auto message = receiveMessage(socket_.get(), received.message.buffer());
-      if (!message && message.error().code == EAGAIN) continue;
-      if (!message || message->bytes == 0) return std::nullopt;
-      EXPECT_TRUE(received.message.wellFormed(message->bytes));
-      received.descriptors = std::move(message->descriptors);
-      return received;
-    }
-    return std::nullopt;
-  }
-  std::optional<Received> ask(const Message& message, std::span<const int> descriptors = {}) {
-    return send(message, descriptors) ? receive() : std::nullopt;
-  }
-  int descriptor() const { return socket_.get(); }
-
- private:
-  UniqueFd socket_;
-};
 
 class CustodianProcess : public ::testing::Test {
  protected:

@@ -75,11 +75,6 @@ void FakeSupervisor::waitForWorker() {
   });
 }
 
-template <typename T>
-void FakeSupervisor::send(const T& message, std::span<const int> descriptors) {
-  EXPECT_TRUE(sendMessage(channel_.native_handle(), bytesOf(message), descriptors));
-}
-
 void FakeSupervisor::receive() {
   alignas(8) std::array<std::byte, 512> buffer;
   for (;;) {
@@ -104,6 +99,10 @@ void FakeSupervisor::receive() {
       listeners.rows[0] = 3;
       int socket = listener_.get();
       send(listeners, std::span(&socket, 1));
+    }
+    if (header.type == control::Type::kRenewed) {
+      renewed_.emplace();
+      std::memcpy(&*renewed_, buffer.data(), sizeof(*renewed_));
     }
     ready_ = ready_ || header.type == control::Type::kReady;
     stopping_ = stopping_ || header.type == control::Type::kStopping;

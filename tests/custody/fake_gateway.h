@@ -12,6 +12,7 @@
 #include "common/control_protocol.h"
 #include "common/doorbells.h"
 #include "common/handoff_protocol.h"
+#include "common/seqpacket.h"
 #include "common/session_table.h"
 #include "tests/custody/support.h"
 
@@ -30,12 +31,17 @@ class FakeSupervisor {
   bool stopping() const { return stopping_; }
   void setForwarderReady(uint8_t row, bool ready);  // and says so
   void stop(uint32_t deadlineMs);
+  void renew() { send(control::Renew{}); }
+  std::optional<control::Renewed>& renewed() { return renewed_; }
+  void forget() { ready_ = false; }  // the worker; another will come
 
  private:
   void waitForWorker();
   void receive();
   template <typename T>
-  void send(const T& message, std::span<const int> descriptors = {});
+  void send(const T& message, std::span<const int> descriptors = {}) {
+    EXPECT_TRUE(sendMessage(channel_.native_handle(), bytesOf(message), descriptors));
+  }
 
   boost::asio::io_context& io_;
   std::optional<Table> table_;
@@ -47,6 +53,7 @@ class FakeSupervisor {
   bool ready_ = false;
   bool helloReady_ = false;
   bool stopping_ = false;
+  std::optional<control::Renewed> renewed_;
 };
 
 // Owns what is handed to its row.

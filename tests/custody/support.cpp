@@ -39,7 +39,11 @@ Child::~Child() {
 
 Child Child::start(const std::string& program, const std::vector<std::string>& arguments,
                    const std::string& failpoints, unsigned descriptorLimit) {
-  std::string path = std::string(PPX_BIN_DIR) + "/" + program;
+  return startFile(std::string(PPX_BIN_DIR) + "/" + program, arguments, failpoints, descriptorLimit);
+}
+
+Child Child::startFile(std::string path, const std::vector<std::string>& arguments,
+                       const std::string& failpoints, unsigned descriptorLimit) {
   std::vector<char*> argv{path.data()};
   for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
   argv.push_back(nullptr);

@@ -36,6 +36,8 @@ class Child {
   // A program of build/bin. `descriptorLimit`: 0 leaves it.
   static Child start(const std::string& program, const std::vector<std::string>& arguments,
                      const std::string& failpoints = "", unsigned descriptorLimit = 0);
+  static Child startFile(std::string path, const std::vector<std::string>& arguments,
+                         const std::string& failpoints = "", unsigned descriptorLimit = 0);
   int pid() const { return pid_; }
   void signal(int number) const;
   void kill();  // SIGKILL, and waits for its end

@@ -426,6 +426,29 @@ TEST_F(UpstreamCore, ServesAPlainGatewayByThePlainContract) {
   EXPECT_FALSE(stream.next(150ms)) << "nor mark";
 }
 
+TEST_F(UpstreamCore, WhatIsSentWhileAPlainStreamEndsGoesOverTheNextOnceItHasEnded) {
+  GatewayEnd ending(*core), other(*core);
+  worker.hook = [&](const std::string&, std::string_view) { return true; };
+  ending.plain(kClient, "hello");
+  other.plain(kOther, "hello");
+  send(kClient, "before");
+  ASSERT_TRUE(worker.waitForBytes(kClient, "hello") && worker.waitForBytes(kOther, "hello"));
+  ending.endInput();
+  auto before = ending.next();
+  ASSERT_TRUE(before);
+  EXPECT_EQ(before->payload(), "before");
+  ASSERT_FALSE(ending.next());
+  ASSERT_TRUE(ending.finished);
+  std::thread sender([&] { send(kClient, "after"); });
+  EXPECT_FALSE(other.next(150ms)) << "it overtakes what is on its way over the ending stream";
+  ending.breakOff();
+  auto after = other.next();
+  sender.join();
+  ASSERT_TRUE(after);
+  EXPECT_EQ(after->client_uuid(), kClient);
+  EXPECT_EQ(after->payload(), "after");
+}
+
 TEST_F(UpstreamCore, ADropOfAnOrphanedLaneClosesItsClients) {
   core->stop();
   core = std::make_shared<Core>(worker, Options{.orphanTimeout = 200ms});

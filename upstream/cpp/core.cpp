@@ -389,20 +389,24 @@ LanePtr Core::anyLane() {
   return nullptr;
 }
 
-// Replies to one client, and broadcasts, stay in one lane until all of them are acknowledged: so they cannot overtake
-// one another.
+// Replies to one client, and broadcasts, stay in one lane until all of them are acknowledged (plain: until its stream has
+// ended): so they cannot overtake one another. Null: they wait.
 LanePtr Core::laneFor(Session* session) {
   if (session == nullptr) {
     const LanePtr& last = broadcastLane_;
-    if (last && !last->dead && (flows(*last) || (last->number != 0 && broadcastNumber_ > last->acknowledged)))
-      return last;
+    if (last && !last->dead) {
+      if (flows(*last) || (last->number != 0 && broadcastNumber_ > last->acknowledged)) return last;
+      if (!mayTake(*last)) return nullptr;
+    }
     return anyLane();
   }
   if (session->last && session->last->number != 0 && !session->last->dead &&
       session->lastNumber > session->last->acknowledged)
     return session->last;
-  if (session->home && mayTake(*session->home)) return session->home;
-  return anyLane();
+  if (session->home && !session->home->dead) return mayTake(*session->home) ? session->home : nullptr;
+  LanePtr lane = anyLane();
+  if (lane && lane->number == 0) session->home = lane;
+  return lane;
 }
 
 bool Core::put(Lock& lock, const std::string* client, Draft draft, uint64_t acknowledged) {

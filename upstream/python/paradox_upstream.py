@@ -346,19 +346,25 @@ class Upstream:
         return next((lane for lane in usable if lane.flows()), usable[0] if usable else None)
 
     def _lane_for(self, session):
-        """Replies to one client, and broadcasts, stay in one lane until all of them are acknowledged: so they cannot
-        overtake one another."""
+        """Replies to one client, and broadcasts, stay in one lane until all of them are acknowledged (plain: until its
+        stream has ended): so they cannot overtake one another. None: they wait."""
         if session is None:
             last, number = self._broadcast
-            if last and not last.dead and (last.flows() or last.number and number > last.acknowledged):
-                return last
-        else:
-            last = session.last
-            if last and last.number and not last.dead and session.last_number > last.acknowledged:
-                return last
-            if session.home and session.home.may_take():
-                return session.home
-        return self._any_lane()
+            if last and not last.dead:
+                if last.flows() or last.number and number > last.acknowledged:
+                    return last
+                if not last.may_take():
+                    return None
+            return self._any_lane()
+        last = session.last
+        if last and last.number and not last.dead and session.last_number > last.acknowledged:
+            return last
+        if session.home and not session.home.dead:
+            return session.home if session.home.may_take() else None
+        lane = self._any_lane()
+        if lane and lane.number == 0:
+            session.home = lane
+        return lane
 
     def _put_or_draft(self, client, message):
         if self._drafts is not None and threading.current_thread() is self._worker:
