@@ -67,8 +67,10 @@ struct alignas(64) SessionSlot {
   Atomic<uint64_t>
       crashMs[2];  // monotonic: the last two crashes of forwarders that had it in hand, newest first
   Atomic<uint64_t> closingSinceMs;
-  Atomic<uint64_t> lastPassedMs;  // monotonic: the last input that a stream took; 0: none yet; kPassing; owner
-  Atomic<uint64_t> reserved3;
+  Atomic<uint64_t>
+      lastPassedMs;  // monotonic: the last input that a stream took; 0: none yet; kPassing; owner
+  Atomic<uint64_t>
+      lost;  // by compare-and-swap: the last sign of a dead owner, until it is served again (last_sign.h)
 };
 static_assert(sizeof(SessionSlot) == 256);
 static_assert(offsetof(SessionSlot, peerHigh) == 64 && offsetof(SessionSlot, inReceived) == 128 &&

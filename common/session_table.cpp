@@ -73,6 +73,7 @@ Uuid SessionTable::fill(SlotRef ref, const NewSession& session, RandomSource& ra
   s.takeovers.store(0, relaxed);
   for (Atomic<uint64_t>& at : s.crashMs) at.store(0, relaxed);
   s.closingSinceMs.store(0, relaxed);
+  s.lost.store(0, relaxed);
   table_->addressTags()[ref.slot].store(session.addressTag, relaxed);
   MailOutbox::open(*table_, ref.slot);
   return uuid;

@@ -197,6 +197,7 @@ void Forwarder::turnEnds() {
     if (serving_->takeover.complete()) serving_->links.sendLists();
     serving_->ledger.look();
     serving_->links.kick();
+    figures().heartbeatMs.store(static_cast<uint64_t>(monotonicMillis()), kRelaxed);  // last_sign.h
   });
 }
 

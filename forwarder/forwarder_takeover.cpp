@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "common/failpoint.h"
+#include "common/last_sign.h"
 #include "common/log.h"
 #include "forwarder/in_hand.h"
 #include "forwarder/serving.h"
@@ -66,6 +67,8 @@ void Forwarder::resume(SlotRef ref, UniqueFd socket, bool planned) {
     session.abort(CloseReason::kPoison);
   else if (taken.inDoubt && session.settings().closeInDoubt.load(kRelaxed) != 0)
     session.abort(CloseReason::kInDoubt);
+  slot.lost.store(LastSign{identity_.id.incarnation, 0}.pack());
+  failpoint("takeover.judged");
   taken.closed = session.phase() != SessionPhase::kOpen;
   taken.inputBytes = slot.inReceived.load(kRelaxed) - slot.inAcked.load(kRelaxed);
   taken.outputBytes = session.outbox().pending(s.table);
@@ -79,9 +82,11 @@ void Forwarder::resume(SlotRef ref, UniqueFd socket, bool planned) {
   turnEnds();
 }
 
-// Whether bytes of it may have been lost with its forwarder, or be sent twice.
+// Whether bytes of it may have been lost with its forwarder, or be sent twice. What counts is how long it was quiet when that
+// one was last heard of, not how long ago that is.
 bool Forwarder::noteDoubt(const Session& session) {
-  if (!session.isInDoubt(monotonicMillis())) return false;
+  const LastSign lost = LastSign::unpack(session.slot().lost.load());
+  if (!session.isInDoubt(lost.at != 0 ? lost.at : monotonicMillis())) return false;
   figures().inDoubt.fetch_add(1, kRelaxed);
   spdlog::info("session {}: in doubt after the crash of its forwarder; it {}",
                uuidText(SessionTable(serving_->table).uuid(session.ref().slot)),

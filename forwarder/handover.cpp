@@ -95,9 +95,10 @@ void Handover::onQuiet(uint32_t upstream, bool proven) {
   quiescing_ = false;
   failpoint("handover.quiet");
   if (!proven) {
-    Millis now = monotonicMillis();
+    const auto since = static_cast<Millis>(quiescedUs_ / 1000);
     sessions_->forEach([&](Session& session) {
-      if (session.upstream() != upstream || session.phase() != SessionPhase::kOpen || !session.isInDoubt(now))
+      if (session.upstream() != upstream || session.phase() != SessionPhase::kOpen ||
+          !session.isInDoubt(since))
         return;
       ++report_.inDoubt;
       table_->worker(self_.row).inDoubt.fetch_add(1, kRelaxed);

@@ -265,15 +265,15 @@ void Session::submitted(StreamId stream, uint32_t bytes) {
   inFlight_ = bytes;
 }
 
-bool Session::isInDoubt(Millis now) const {
+bool Session::isInDoubt(Millis lastSign) const {
   const SessionSlot& s = slot();
   // A forwarder of an earlier version notes only what it reads.
   const uint64_t passed = s.lastPassedMs.load(kRelaxed);
   const uint64_t last =
       std::max(passed != 0 ? passed : s.lastInMs.load(kRelaxed), s.lastOutMs.load(kRelaxed));
   if (last == 0 || resumes()) return false;
-  return passed == kPassing ||
-         static_cast<uint64_t>(now) - last < host_.table().header().doubtWindowMs.load(kRelaxed);
+  return passed == kPassing || lastSign - static_cast<Millis>(last) <
+                                   static_cast<Millis>(host_.table().header().doubtWindowMs.load(kRelaxed));
 }
 
 void Session::written(StreamId stream, uint32_t bytes) {

@@ -83,8 +83,8 @@ class Session {
   bool resumes() const { return (flags() & kSessionResumes) != 0; }
   void acknowledged(uint64_t offset);
   // Something of it was on its way to or from a plain upstream within doubt_window: should the stream have broken,
-  // nobody can prove that it arrived.
-  bool isInDoubt(Millis now) const;
+  // nobody can prove that it arrived. `lastSign`: when who had it was last heard of (monotonic).
+  bool isInDoubt(Millis lastSign) const;
   void rewind();
   // Its upstream has announced the extensions, and nothing is sent before its hello: so nothing comes into doubt.
   void expectResume();

@@ -5,6 +5,7 @@
 #include <unordered_set>
 
 #include "common/failpoint.h"
+#include "common/last_sign.h"
 #include "common/log.h"
 #include "common/witness.h"
 #include "forwarder/by_traffic.h"
@@ -67,11 +68,16 @@ void Takeover::reclaimIf(Wanted wanted) {
   std::map<std::pair<uint8_t, uint32_t>, std::vector<SlotRef>> byOwner;
   std::vector<SlotRef> all;
   for (uint32_t slot = 0; slot < table_->header().sessionHighWater.load(); ++slot) {
+    uint64_t lost = table_->session(slot).lost.load();  // before the word: whoever serves it changes it
     SlotWord word = sessions.word(slot);
     if ((word.state != SlotState::kOwned && word.state != SlotState::kClosing) || !wanted(slot, word))
       continue;
     SlotRef ref{slot, word.generation};
     const WorkerId dead{word.worker, word.incarnation};
+    // A dead owner that had not come to serve it leaves the sign of the one before it.
+    if (LastSign::unpack(lost).at == 0)
+      table_->session(slot).lost.compare_exchange_strong(
+          lost, lastSignOf(table_->worker(dead.row), dead.incarnation).pack());
     if (!sessions.reclaim(ref, dead, self_)) continue;
     failpoint("takeover.reclaimed");
     all.push_back(ref);

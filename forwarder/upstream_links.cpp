@@ -294,9 +294,17 @@ void UpstreamLinks::moveSessions(uint32_t upstream) {
   });
 }
 
+// One that the prober gave up may have read nothing since it was last heard of; one whose stream broke has just ended.
+Millis UpstreamLinks::lastSignOf(uint32_t upstream) const {
+  const UpstreamSlot& slot = table_->upstream(upstream);
+  const auto live = static_cast<Millis>(slot.lastLiveMs.load(kRelaxed));
+  const bool silent = lifeState<UpstreamHealth>(slot.health.load()) == UpstreamHealth::kDown && live != 0;
+  return silent ? std::min(live, monotonicMillis()) : monotonicMillis();
+}
+
 // Its upstream is lost. What one with `resume` has not acknowledged is sent again: that is no doubt. True: it is ended.
 bool UpstreamLinks::noteLoss(Session& session, uint32_t upstream) {
-  if (!session.isInDoubt(monotonicMillis())) return false;
+  if (!session.isInDoubt(lastSignOf(upstream))) return false;
   table_->worker(self_.row).inDoubt.fetch_add(1, kRelaxed);
   const bool closes = session.settings().closeOnUpstreamLoss.load(kRelaxed) != 0;
   spdlog::info("session {}: in doubt, its upstream {} is lost; it {}",

@@ -103,6 +103,7 @@ class UpstreamLinks {
   void announceMoves(uint32_t upstream);
   void moveSessions(uint32_t upstream);
   bool noteLoss(Session& session, uint32_t upstream);
+  Millis lastSignOf(uint32_t upstream) const;
   void assignWaiting();
   void wakeWaiting(Link& link);
   void clearWaiting(Link& link);

@@ -3,6 +3,7 @@
 
 #include <chrono>
 
+#include "common/last_sign.h"
 #include "common/log.h"
 #include "supervisor/worker_identity.h"
 #include "supervisor/worker_manager.h"
@@ -178,6 +179,7 @@ void WorkerManager::bury(Worker& worker, bool respawn) {
   row.ready.store(0);
   if (!respawn) row.plan.store(static_cast<uint32_t>(WorkerPlan::kStays));
   row.pid.store(0);
+  noteLastSign(row, worker.incarnation);
   row.incarnation.store(0);
   doorbells_.workerDied(table_);
   worker.incarnation = 0;

@@ -2,6 +2,9 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <fstream>
+#include <thread>
+
 #include "tests/gateway/harness/gateway.h"
 #include "tests/gateway/harness/in_test_upstream.h"
 #include "tests/load/duplex_swarm.h"
@@ -177,6 +180,63 @@ TEST_P(InDoubt, SessionsAreNamedAndCounted) {
 
 INSTANTIATE_TEST_SUITE_P(Policies, InDoubt, ::testing::Values("close", "continue"),
                          [](const auto& policy) { return policy.param; });
+
+// Its successor comes a second later, which is longer than the window.
+TEST(InDoubtAfterACrash, IsJudgedByTheTimeOfTheCrashHoweverLateTheSuccessorComes) {
+  InTestUpstream upstream;
+  Gateway gateway({.forwarders = 1,
+                   .upstreams = {upstream.port()},
+                   .workers = "respawn_backoff_min = \"1s\"\nrespawn_backoff_max = \"1s\"\n",
+                   .sessions = "doubt_window = \"300ms\"\n",
+                   .listener = "crash_policy = \"close\"\n"});
+  upstream.waitForStreams(1);
+  Client quiet(gateway.port()), busy(gateway.port());
+  EXPECT_EQ(quiet.exchange("x"), "x");
+  std::this_thread::sleep_for(700ms);  // its last byte is older than the window
+  EXPECT_EQ(busy.exchange("y"), "y");
+  pid_t pid = gateway.worker("forwarder");
+  ::kill(pid, SIGKILL);
+  gateway.waitForSuccessor("forwarder", pid);
+  EXPECT_EQ(busy.waitForEnd(), ClientEnd::kReset);
+  EXPECT_EQ(quiet.exchange("x"), "x");
+  EXPECT_EQ(gateway.metric("paradox_sessions_in_doubt_total"), 1);
+}
+
+char stateOf(pid_t pid) {
+  std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
+  std::string text((std::istreambuf_iterator<char>(file)), {});
+  size_t name = text.rfind(") ");
+  return name == std::string::npos ? '?' : text[name + 2];
+}
+
+// The first successor dies, later than the window, with the session in its hands that it has not served yet.
+TEST(InDoubtAfterTwoCrashes, IsJudgedByTheOneThatBrokeTheStream) {
+  InTestUpstream upstream;
+  Gateway gateway({.forwarders = 1,
+                   .upstreams = {upstream.port()},
+                   .workers = "respawn_backoff_min = \"10ms\"\nrespawn_backoff_max = \"10ms\"\n",
+                   .sessions = "doubt_window = \"300ms\"\n",
+                   .listener = "crash_policy = \"close\"\n",
+                   .environment = {{"PPX_FAILPOINTS", "takeover.reclaimed=stop@1"}}});
+  upstream.waitForStreams(1);
+  Client busy(gateway.port());
+  EXPECT_EQ(busy.exchange("y"), "y");
+  pid_t last = gateway.worker("forwarder");
+  for (bool survives : {false, true}) {
+    ::kill(last, SIGKILL);
+    pid_t next = 0;
+    waitUntil("a successor that has reclaimed the session", [&] {
+      auto pids = gateway.workers("forwarder");
+      next = pids.empty() ? 0 : pids.front();
+      return next != 0 && next != last && stateOf(next) == 'T';
+    });
+    if (survives) ::kill(next, SIGCONT);
+    std::this_thread::sleep_for(survives ? 0ms : 600ms);
+    last = next;
+  }
+  EXPECT_EQ(busy.waitForEnd(), ClientEnd::kReset);
+  EXPECT_EQ(gateway.metric("paradox_sessions_in_doubt_total"), 1);
+}
 
 TEST(InDoubtOfAnUpstream, SessionsAreNamedAndCounted) {
   InTestUpstream second;

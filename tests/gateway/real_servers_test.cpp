@@ -212,7 +212,12 @@ TEST_P(RealServer, PgbenchSeesNothing) {
   Program postgres(run({bin + "postgres", "-D", data, "-p", port, "-c", "listen_addresses=127.0.0.1", "-k",
                         dir.path(), "-c", "fsync=off"}),
                    dir.path() + "/postgres.log");
-  waitUntil("PostgreSQL", [&] { return accepts(serverPort); });
+  // It accepts connections before it serves them.
+  waitUntil("PostgreSQL", [&] {
+    return Program(run({bin + "pg_isready", "-q", "-h", "127.0.0.1", "-p", port}),
+                   dir.path() + "/isready.log")
+               .wait() == 0;
+  });
   std::vector<std::string> at{"-h", "127.0.0.1", "-U", "bench"};
   auto pgbench = [&](uint16_t to, std::vector<std::string> more) {
     std::vector<std::string> argv{bin + "pgbench"};

@@ -132,6 +132,11 @@ TEST(Routing, MovesTheSessionsOfAStoppedUpstreamInTimeAndTakesItBack) {
   EXPECT_TRUE(out);
   EXPECT_LT(seconds, 4.0);
   EXPECT_LT(worst, 0.7) << "sessions of another upstream paused";
+  // What is sent before its forwarder has heard of it may still go to the stopped one.
+  for (Client* client : ofStopped)
+    waitUntil("its session moves", [&] {
+      return gateway.downstreamOf(*client).at("upstream") == gateway.upstreamUuid(well.port());
+    });
   for (Client* client : ofStopped) {
     client->send("2");
     std::string answer = client->receive(1);
