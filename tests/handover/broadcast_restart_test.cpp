@@ -133,7 +133,7 @@ class BroadcastRestart : public ::testing::Test {
         << "not everybody heard " << count << " numbers, and no more";
     heard_ = clients.heard();
     for (unsigned i = 0; i < count; ++i) all_ += record(i);
-    EXPECT_GE(count, 100 * restarts_);
+    EXPECT_GE(count, 10 * restarts_) << "hardly any was sent while they ran";
     std::printf("%u broadcasts to %zu clients during %u rolling restarts\n", count, kClients, restarts_);
   }
   static void expectSame(const std::string& heard, const std::string& all) {

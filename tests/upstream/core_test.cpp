@@ -322,6 +322,7 @@ TEST_F(UpstreamCore, SendsNothingOverAPlainStreamThatTheGatewayHasEnded) {
   first.endInput();
   EXPECT_FALSE(first.next());
   EXPECT_TRUE(first.finished);
+  first.breakOff();
   send(kClient, "late");
   broadcast("to all");
   EXPECT_EQ(second.next()->payload(), "late");
