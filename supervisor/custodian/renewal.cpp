@@ -28,7 +28,8 @@ namespace {
 constexpr std::chrono::seconds kCheckDeadline{5};
 constexpr int kCheckDescriptor = 3;  // of the program that checks
 constexpr char kCheck[] = "--check-succession";
-constexpr char kSucceed[] = "--succeed";
+// Not an argument: a custodian is known by its arguments, and stays what it is.
+constexpr char kSucceed[] = "PPX_SUCCESSION";
 
 int numberOf(std::string_view text) {
   int value = -1;
@@ -52,17 +53,17 @@ Succession readOrExit(const char* descriptor) {
 
 }  // namespace
 
-std::optional<Succession> takeSuccession(int& argc, char** argv) {
+std::optional<Succession> takeSuccession(int argc, char** argv) {
   if (argc == 3 && std::string_view(argv[1]) == kCheck) {
     readOrExit(argv[2]);
     std::exit(EXIT_SUCCESS);
   }
-  if (argc < 3 || std::string_view(argv[argc - 2]) != kSucceed) return std::nullopt;
+  const char* descriptor = std::getenv(kSucceed);
+  if (descriptor == nullptr) return std::nullopt;
   ::close_range(3, ~0u, CLOSE_RANGE_CLOEXEC);
-  UniqueFd memfd(numberOf(argv[argc - 1]));
-  Succession succession = readOrExit(argv[argc - 1]);
-  argc -= 2;
-  argv[argc] = nullptr;
+  UniqueFd memfd(numberOf(descriptor));
+  Succession succession = readOrExit(descriptor);
+  ::unsetenv(kSucceed);
   failpoint("custodian.succeeding");
   return succession;
 }
@@ -145,13 +146,13 @@ Error Renewal::execute() {
   auto keep = [](int descriptor) { ::fcntl(descriptor, F_SETFD, 0); };
   succession.forEachDescriptor(keep);
   keep(memfd->get());
-  std::vector<std::string> arguments = image_.arguments;
-  arguments.insert(arguments.end(), {kSucceed, std::to_string(memfd->get())});
-  std::vector<char*> argv = nullTerminated(arguments);
+  std::vector<char*> argv = nullTerminated(image_.arguments);
   // A second request must not meet a program that does not listen for it yet.
   changeMask(SIG_BLOCK);
+  ::setenv(kSucceed, std::to_string(memfd->get()).c_str(), 1);
   ::execv(image_.file.c_str(), argv.data());
   Error error = systemError("running " + image_.file);
+  ::unsetenv(kSucceed);
   changeMask(SIG_UNBLOCK);
   ::close_range(3, ~0u, CLOSE_RANGE_CLOEXEC);
   return error;

@@ -3,7 +3,7 @@
 //
 //   1. the new program is run beside this one, as `--check-succession 3`, with what it would get: it must read all of
 //      it. The custodian serves on meanwhile.
-//   2. what is to be handed on is written down again, and the new program is executed with `--succeed N`.
+//   2. what is to be handed on is written down again, and the new program is executed, with PPX_SUCCESSION=N.
 //
 // When it cannot be run, says no, takes too long or cannot be executed, everything is as before. When it dies after
 // that, it is a crash of the custodian like any other: a new one is filled by the forwarders.
@@ -22,9 +22,9 @@
 
 namespace ppx {
 
-// The first half of what a custodian's program does with its arguments before all else: answers
-// `--check-succession FD` with its exit code and ends; takes `--succeed FD` off the end of them.
-std::optional<Succession> takeSuccession(int& argc, char** argv);
+// Before all else: answers `--check-succession FD` with its exit code and ends; reads what PPX_SUCCESSION names. Ends the
+// process if that cannot be read.
+std::optional<Succession> takeSuccession(int argc, char** argv);
 // Once SIGUSR2 is listened for: exec leaves it blocked.
 void unblockRenewal();
 
