@@ -18,6 +18,7 @@ constexpr Millis kShortLifeDelayMs = 100;
 constexpr Millis kFirstRetryMs = 50;
 constexpr Millis kLastRetryMs = 2000;
 constexpr Millis kResumeRetryMs = 10;
+constexpr Millis kLongestQuestionMs = 5000;  // between two of the prober's (prober/probe_machine.h)
 constexpr uint64_t kMinBudget = 64 << 10;
 constexpr uint64_t kMaxBudget = 1 << 20;
 
@@ -294,12 +295,12 @@ void UpstreamLinks::moveSessions(uint32_t upstream) {
   });
 }
 
-// One that the prober gave up may have read nothing since it was last heard of; one whose stream broke has just ended.
+// One that has missed a question of the prober's may have read nothing since it was last heard of; another has just ended.
 Millis UpstreamLinks::lastSignOf(uint32_t upstream) const {
   const UpstreamSlot& slot = table_->upstream(upstream);
-  const auto live = static_cast<Millis>(slot.lastLiveMs.load(kRelaxed));
-  const bool silent = lifeState<UpstreamHealth>(slot.health.load()) == UpstreamHealth::kDown && live != 0;
-  return silent ? std::min(live, monotonicMillis()) : monotonicMillis();
+  const Millis now = monotonicMillis(), live = static_cast<Millis>(slot.lastLiveMs.load(kRelaxed));
+  const Millis asked = std::min<Millis>(slot.aliveTimeoutMs.load(kRelaxed) / 3, kLongestQuestionMs);
+  return live != 0 && now - live > 2 * asked ? live : now;
 }
 
 // Its upstream is lost. What one with `resume` has not acknowledged is sent again: that is no doubt. True: it is ended.

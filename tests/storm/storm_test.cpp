@@ -129,7 +129,23 @@ struct Storm {
   void restartUpstream() {
     std::unique_ptr<WorkerProcess>& victim = workers.at(random() % workers.size());
     const uint16_t port = victim->port();
+    const size_t before = gateway.log().size();
     victim->stop(SIGKILL);
+    // What a forwarder passes on before it has seen the loss may go with it.
+    waitUntil("every forwarder's loss", [&] {
+      const std::string log = gateway.log().substr(before),
+                        name = "upstream 127.0.0.1:" + std::to_string(port);
+      for (int i = 0; i < 4; ++i) {
+        const std::string forwarder = "forwarder-" + std::to_string(i) + "[";
+        bool seen = false;
+        std::istringstream lines(log);
+        for (std::string line; std::getline(lines, line);)
+          seen = seen || (line.find(forwarder) != std::string::npos && line.find(name) != std::string::npos &&
+                          line.find("in doubt") == std::string::npos);
+        if (!seen) return false;
+      }
+      return true;
+    });
     victim = echo(port);
     gateway.waitForUpstream(port);
   }
