@@ -45,10 +45,12 @@ class Bus {
   Result<std::string> ownUnit() {
     sd_bus_message* reply = nullptr;
     const char* path = nullptr;
-    int code = ::sd_bus_call_method(bus_, kSystemd, "/org/freedesktop/systemd1",
-                                    "org.freedesktop.systemd1.Manager", "GetUnitByPID", &error_, &reply, "u", 0);
+    int code =
+        ::sd_bus_call_method(bus_, kSystemd, "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager",
+                             "GetUnitByPID", &error_, &reply, "u", 0);
     if (code >= 0) code = ::sd_bus_message_read(reply, "o", &path);
-    Result<std::string> out = code < 0 ? Result<std::string>(failed("GetUnitByPID", code)) : std::string(path);
+    Result<std::string> out =
+        code < 0 ? Result<std::string>(failed("GetUnitByPID", code)) : std::string(path);
     ::sd_bus_message_unref(reply);
     return out;
   }
@@ -56,7 +58,8 @@ class Bus {
   // A unit that is no service has none.
   Result<bool> isMainProcess(const std::string& unit) {
     uint32_t pid = 0;
-    int code = ::sd_bus_get_property_trivial(bus_, kSystemd, unit.c_str(), kService, "MainPID", &error_, 'u', &pid);
+    int code =
+        ::sd_bus_get_property_trivial(bus_, kSystemd, unit.c_str(), kService, "MainPID", &error_, 'u', &pid);
     if (code == -ENXIO || ::sd_bus_error_has_name(&error_, SD_BUS_ERROR_UNKNOWN_PROPERTY) ||
         ::sd_bus_error_has_name(&error_, SD_BUS_ERROR_UNKNOWN_INTERFACE))
       return false;
@@ -69,8 +72,8 @@ class Bus {
     sd_bus_message* reply = nullptr;
     uint32_t id = 0;
     const char* path = nullptr;
-    int code = ::sd_bus_get_property(bus_, kSystemd, unit.c_str(), "org.freedesktop.systemd1.Unit", "Job", &error_,
-                                     &reply, "(uo)");
+    int code = ::sd_bus_get_property(bus_, kSystemd, unit.c_str(), "org.freedesktop.systemd1.Unit", "Job",
+                                     &error_, &reply, "(uo)");
     if (code >= 0) code = ::sd_bus_message_read(reply, "(uo)", &id, &path);
     Result<std::string> out =
         code < 0 ? Result<std::string>(failed("Job", code)) : std::string(id == 0 ? "" : path);
@@ -80,7 +83,8 @@ class Bus {
 
   Result<std::string> text(const std::string& object, const char* interface, const char* property) {
     char* value = nullptr;
-    int code = ::sd_bus_get_property_string(bus_, kSystemd, object.c_str(), interface, property, &error_, &value);
+    int code =
+        ::sd_bus_get_property_string(bus_, kSystemd, object.c_str(), interface, property, &error_, &value);
     Text held(value);
     if (code < 0) return failed(property, code);
     return std::string(value);
@@ -89,7 +93,8 @@ class Bus {
  private:
   Error failed(const char* what, int code) {
     std::string asked = std::string("asking systemd for ") + what;
-    return error_.message != nullptr ? Error{-code, asked + ": " + error_.message} : systemError(asked, -code);
+    return error_.message != nullptr ? Error{-code, asked + ": " + error_.message}
+                                     : systemError(asked, -code);
   }
 
   sd_bus* bus_ = nullptr;

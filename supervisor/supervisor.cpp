@@ -221,11 +221,11 @@ void Supervisor::publishStatus() {
 
 std::string Supervisor::statusLine() const {
   bool accepts = phase_ == Phase::kServing && workers_->anyReady(WorkerRole::kAcceptor);
-  std::string phase = accepts                      ? "serving"
-                      : phase_ == Phase::kServing  ? "no acceptor is ready"
-                      : phase_ == Phase::kStopped  ? "stopped"
-                      : stopping()                 ? "stopping, waiting for "
-                                                   : "starting, waiting for ";
+  std::string phase = accepts                     ? "serving"
+                      : phase_ == Phase::kServing ? "no acceptor is ready"
+                      : phase_ == Phase::kStopped ? "stopped"
+                      : stopping()                ? "stopping, waiting for "
+                                                  : "starting, waiting for ";
   if (phase.ends_with(' ')) phase += phaseText(static_cast<int>(phase_));
   return serviceStatus_.line(phase, *table_, operations_->status());
 }

@@ -42,11 +42,11 @@ class Supervisor {
  public:
   struct Options {
     std::string configFile;
-    std::string programDir;       // of the workers' programs
-    int logLevel = 2;             // spdlog's numbers
-    bool logLevelForced = false;  // the command line has it
-    ProgramImage image;           // for an upgrade
-    bool externalCustodian = false;  // a service of its own; also found by prepare() if it is there
+    std::string programDir;                 // of the workers' programs
+    int logLevel = 2;                       // spdlog's numbers
+    bool logLevelForced = false;            // the command line has it
+    ProgramImage image;                     // for an upgrade
+    bool externalCustodian = false;         // a service of its own; also found by prepare() if it is there
     std::vector<HandedSocket> handed = {};  // by the service manager
   };
 

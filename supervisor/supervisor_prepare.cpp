@@ -124,7 +124,8 @@ void Supervisor::retireUnnamedListeners() {
 // keeps the gateway from starting, but not from going on with what a predecessor left.
 std::optional<StartFailure> Supervisor::takeHanded() {
   for (HandedSocket& each : options_.handed) {
-    std::string what = "systemd hands in a socket named \"" + each.name + "\" (" + boundPlace(each.descriptor.get()) + ")";
+    std::string what =
+        "systemd hands in a socket named \"" + each.name + "\" (" + boundPlace(each.descriptor.get()) + ")";
     handedCookies_.insert(socketCookie(each.descriptor.get()));
     auto config = std::find_if(config_.listeners.begin(), config_.listeners.end(),
                                [&](const ListenerConfig& listener) { return listener.name == each.name; });
@@ -151,7 +152,8 @@ std::optional<StartFailure> Supervisor::takeHanded() {
 // What a predecessor had in the row, if it is still what the file says. Sockets of systemd's go by their names alone.
 std::optional<ListenerSocket> Supervisor::inheritedFor(uint32_t row, const ListenerConfig& listener) {
   auto inherited = inheritedListeners_.extract(row);
-  if (inherited.empty() || handedCookies_.contains(socketCookie(inherited.mapped().get()))) return std::nullopt;
+  if (inherited.empty() || handedCookies_.contains(socketCookie(inherited.mapped().get())))
+    return std::nullopt;
   auto adopted = adoptListener(std::move(inherited.mapped()));
   if (!adopted || (listener.port != 0 && listener.port != adopted->port)) return std::nullopt;
   return std::move(*adopted);

@@ -12,7 +12,8 @@ uint8_t firstRowOf(WorkerRole role);
 WorkerRole roleOfRow(uint8_t row);  // kNone: it is nobody's
 
 // Of its program; see common/control_protocol.h.
-std::vector<std::string> externalArguments(const std::string& runtimeDir);  // of a custodian that others start
+std::vector<std::string> externalArguments(
+    const std::string& runtimeDir);  // of a custodian that others start
 std::vector<std::string> workerArguments(const std::string& runtimeDir, uint8_t row, uint32_t incarnation);
 
 // A forwarder that is started as the planned successor of a living one.

@@ -210,7 +210,8 @@ void WorkerManager::announce(Worker& worker) {
   table_.worker(worker.row).plan.store(static_cast<uint32_t>(WorkerPlan::kStays));
   table_.worker(worker.row).ready.store(1);
   spdlog::info("{} is ready (pid {})", nameOf(worker), worker.process.pid);
-  if (std::exchange(worker.comesBack, false) && handlers_.noted) handlers_.noted(nameOf(worker) + " restarted");
+  if (std::exchange(worker.comesBack, false) && handlers_.noted)
+    handlers_.noted(nameOf(worker) + " restarted");
   if (worker.role == WorkerRole::kForwarder || worker.role == WorkerRole::kCustodian)
     tellPeersChanged(&worker);
 }

@@ -42,7 +42,7 @@ class WorkerManager {
     std::string runtimeDir;
     std::string programDir;  // where paradox-<role> are
     WorkersConfig workers;
-    uint32_t logLevel = 2;  // spdlog's numbers
+    uint32_t logLevel = 2;           // spdlog's numbers
     bool externalCustodian = false;  // somebody else starts it, and again when it dies
   };
   struct Handlers {
@@ -127,7 +127,7 @@ class WorkerManager {
     Millis readySince = 0;  // monotonic; 0: it never was
     bool wanted = false;
     uint32_t deaths = 0;
-    bool comesBack = false;  // the last one died, and not by plan
+    bool comesBack = false;               // the last one died, and not by plan
     bool wasSilent = false;               // and was killed for that
     std::optional<WorkerId> predecessor;  // whose successor it is started as, while that lives
     std::optional<uint8_t> heir;          // who takes what it leaves

@@ -70,7 +70,8 @@ std::vector<std::string> WorkerManager::argumentsOf(const Worker& worker, uint64
 
 // A custodian that somebody else started gets the row, if it is empty. False: it is to dial again.
 bool WorkerManager::nameExternal(ControlPeer& peer, control::Hello& hello) {
-  if (!options_.externalCustodian || hello.role != WorkerRole::kCustodian || hello.incarnation != 0) return true;
+  if (!options_.externalCustodian || hello.role != WorkerRole::kCustodian || hello.incarnation != 0)
+    return true;
   Worker& worker = *workers_.at(kCustodianRow);
   // Its predecessor is dead, or about to be: it holds what only one process can hold. But nobody has seen it die.
   if (worker.process.pid != 0 && worker.process.pid != peer.pid()) {

@@ -78,7 +78,8 @@ TEST_F(ExternalCustodian, HasASuccessorWhenItIsKilled) {
   ASSERT_TRUE(daemon.serves()) << daemon.said();
   kill(first);
   Process second = startCustodian();
-  ASSERT_FALSE(daemon.waitFor("custodian is ready (pid " + std::to_string(second.pid)).empty()) << daemon.said();
+  ASSERT_FALSE(daemon.waitFor("custodian is ready (pid " + std::to_string(second.pid)).empty())
+      << daemon.said();
   ASSERT_FALSE(daemon.waitFor("the custodian holds what a successor needs").empty()) << daemon.said();
   EXPECT_EQ(daemon.stop(), kExitOrderly);
   EXPECT_EQ(end(second), "exit code 0");
