@@ -109,8 +109,12 @@ Result<Process> openProcess(int pid) {
 }
 
 bool isDead(const Process& process) {
+  return awaitDeath(process, 0);
+}
+
+bool awaitDeath(const Process& process, int mostMs) {
   pollfd waiting{process.pidfd.get(), POLLIN, 0};
-  return ::poll(&waiting, 1, 0) > 0;
+  return ::poll(&waiting, 1, mostMs) > 0;
 }
 
 void killNow(const Process& process) {

@@ -23,6 +23,7 @@ Result<Process> spawn(const std::string& program, const std::vector<std::string>
 // A process that is not our child. The caller checks afterwards that the pid still is the one that it meant.
 Result<Process> openProcess(int pid);
 bool isDead(const Process& process);
+bool awaitDeath(const Process& process, int mostMs);  // false: it lives
 void killNow(const Process& process);    // SIGKILL
 void terminate(const Process& process);  // SIGTERM
 // After it is dead, before it is reaped: it crashed, as far as its end tells. SIGKILL is somebody else's doing.

@@ -76,6 +76,7 @@ class Supervisor {
   std::optional<StartFailure> prepareAll();
   std::optional<StartFailure> missingPrograms() const;
   std::optional<StartFailure> makeTable();
+  void endOrphans();
   std::optional<StartFailure> adoptTable(Inheritance inheritance);
   std::optional<StartFailure> publish();
   std::optional<StartFailure> openListeners();

@@ -4,11 +4,15 @@
 
 #include "common/limits.h"
 #include "common/log.h"
+#include "supervisor/spawner.h"
 #include "supervisor/supervisor.h"
 #include "supervisor/table_setup.h"
+#include "supervisor/worker_identity.h"
 
 namespace ppx {
 namespace {
+
+constexpr int kOrphanMs = 1000;
 
 StartFailure temporary(const std::string& text) {
   return {kExitTryAgain, text};
@@ -69,7 +73,20 @@ std::optional<StartFailure> Supervisor::makeTable() {
   table_ = std::move(*table);
   doorbells_ = std::move(*doorbells);
   fresh_ = true;
+  endOrphans();
   return std::nullopt;
+}
+
+// Supervisor and custodian died at once: the workers that live have a table that nobody else has, and the ports. This
+// process has the directory's lock, so nobody is theirs.
+void Supervisor::endOrphans() {
+  for (int pid : workersOf(dir_.path())) {
+    auto process = openProcess(pid);
+    if (!process || isDead(*process)) continue;
+    spdlog::error("a worker (pid {}) of a gateway whose custody is lost is killed", pid);
+    killNow(*process);
+    awaitDeath(*process, kOrphanMs);
+  }
 }
 
 std::optional<StartFailure> Supervisor::adoptTable(Inheritance inheritance) {

@@ -1,5 +1,7 @@
 #include "supervisor/worker_identity.h"
 
+#include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <string_view>
@@ -47,6 +49,22 @@ std::vector<std::string> externalArguments(const std::string& runtimeDir) {
 std::vector<std::string> workerArguments(const std::string& runtimeDir, uint8_t row, uint32_t incarnation) {
   return {"--runtime-dir",     runtimeDir,      "--row",
           std::to_string(row), "--incarnation", std::to_string(incarnation)};
+}
+
+std::vector<int> workersOf(const std::string& runtimeDir) {
+  std::string expected;
+  for (const char* each : {"--runtime-dir", runtimeDir.c_str(), "--row"}) expected += std::string(each) + '\0';
+  std::vector<int> out;
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc", ignored)) {
+    int pid = std::atoi(entry.path().filename().c_str());
+    if (pid <= 0) continue;
+    std::string line = commandLine(pid);
+    size_t program = line.find('\0');
+    if (program != std::string::npos && std::string_view(line).substr(program + 1).starts_with(expected))
+      out.push_back(pid);
+  }
+  return out;
 }
 
 void addPredecessor(std::vector<std::string>& arguments, uint8_t row, uint32_t incarnation) {

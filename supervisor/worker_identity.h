@@ -22,6 +22,8 @@ void addPredecessor(std::vector<std::string>& arguments, uint8_t row, uint32_t i
 // Whether the process of a pid runs with exactly these arguments now (/proc/PID/cmdline), and perhaps a
 // predecessor's.
 bool runsWith(int pid, const std::vector<std::string>& arguments);
+// Pids of workers that a supervisor of this directory started, whoever's they are by now.
+std::vector<int> workersOf(const std::string& runtimeDir);
 bool hasPredecessor(int pid);
 
 }  // namespace ppx

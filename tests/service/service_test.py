@@ -66,6 +66,10 @@ class Crashes(OnAMachine):
         self.run_scenario('kill_all')
 
 
+    def test_without_custody_and_main_process_it_starts_afresh(self):
+        self.run_scenario('custody_lost')
+
+
 class Rights(OnAMachine):
     def test_it_is_not_root_and_reads_what_its_group_may(self):
         self.run_scenario('rights')
