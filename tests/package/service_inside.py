@@ -198,8 +198,8 @@ def remove():
 
 def disabled():
     install()
-    units = [unit for unit in run('systemctl', 'list-unit-files', '--no-legend', 'paradox*').stdout.split()
-             if unit.startswith('paradox')]
+    units = [unit for unit in run('systemctl', 'list-unit-files', '--no-legend', 'paradoxd*').stdout.split()
+             if unit.startswith('paradoxd')]
     run('systemctl', 'disable', '--now', *units)
     dpkg('-i', HIGHER)
     assert not serves()
