@@ -58,9 +58,12 @@ void Forwarder::resume(SlotRef ref, UniqueFd socket, bool planned) {
     slot.takeovers.fetch_add(1, kRelaxed);
   }
   const bool closing = SessionTable(s.table).word(ref.slot).state == SlotState::kClosing;
-  taken.inDoubt = !planned && !closing && found.alive && noteDoubt(session);
+  taken.inDoubt = found.contradicts || (!planned && !closing && found.alive && noteDoubt(session));
+  if (found.contradicts) figures().inDoubt.fetch_add(1, kRelaxed);
   if (closing)
     session.resumeClosing();
+  else if (found.contradicts)
+    session.abort(CloseReason::kInDoubt);
   else if (!found.alive)
     session.abort(CloseReason::kClientReset);
   else if (s.takeover.isPoison(ref))

@@ -240,12 +240,21 @@ Takeover::Reconciled Takeover::reconcile(const Table& table, Journal& journal, S
   uint64_t received = slot.inReceived.load();
   const uint64_t written = slot.inAcked.load();  // what its next upstream is sent begins here
   bool mismatch = false;
+  // An index is noted after its bytes, and sends come only from the journal: the kernel has given no less than was noted,
+  // and taken no more than is committed. Otherwise one of the two is wrong about this session, and the others go on.
+  const bool contradicts =
+      usable && (witness->consumed - slot.baselineReceived.load() < received ||
+                 witness->sent - slot.baselineSent.load() > slot.outStamped.load());
+  if (contradicts) {
+    spdlog::error("session {}: noted are {} bytes in and {} committed out, and the kernel says {} and {}: it is ended",
+                  uuidText(SessionTable(table).uuid(session.ref().slot)), received, slot.outStamped.load(),
+                  witness->consumed - slot.baselineReceived.load(), witness->sent - slot.baselineSent.load());
+    usable = false;
+  }
   if (usable) {
     mismatch = witness->consumed - slot.baselineReceived.load() != received ||
                witness->sent - slot.baselineSent.load() != slot.outSent.load();
     received = witness->consumed - slot.baselineReceived.load();
-    // The index is noted after the bytes: the kernel knows better, never less.
-    PPX_INVARIANT(received >= slot.inReceived.load());
     slot.inReceived.store(received);
   }
   uint64_t sent = usable ? witness->sent - slot.baselineSent.load() : slot.outSent.load();
@@ -268,7 +277,7 @@ Takeover::Reconciled Takeover::reconcile(const Table& table, Journal& journal, S
       journal.freeOwned(segment);  // claimed for a recv that did not come, or passed on and not yet freed
     }
   }
-  return {usable, mismatch};
+  return {usable, contradicts, mismatch};
 }
 
 }  // namespace ppx

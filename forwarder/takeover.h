@@ -45,6 +45,7 @@ class Takeover {
   };
   struct Reconciled {
     bool alive = false;     // false: the connection is closed already
+    bool contradicts = false;  // the kernel knows of fewer bytes than were noted: nobody can say what is missing
     bool mismatch = false;  // what the slot said was not what the kernel says; after a crash that is normal
   };
   // Rebuilds windows and outbox of a session whose slot and socket we have: offsets from the kernel, segments
