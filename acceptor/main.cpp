@@ -14,7 +14,8 @@
 int main(int argc, char** argv) {
   using namespace ppx;
   WorkerIdentity identity = parseWorkerArguments(WorkerRole::kAcceptor, argc, argv);
-  startLog("acceptor-" + std::to_string(identity.id.row - kFirstAcceptorRow));
+  startLog("acceptor-" + std::to_string(identity.id.row - kFirstAcceptorRow),
+           LogOrigin{identity.id.row, identity.id.incarnation});
   ::signal(SIGPIPE, SIG_IGN);
   ::signal(SIGINT, SIG_IGN);  // Ctrl-C reaches the whole process group; the supervisor tells us when to leave
   raiseDescriptorLimit();

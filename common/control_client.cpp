@@ -12,6 +12,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/log_settings.h"
 #include "common/seqpacket.h"
 
 namespace ppx {
@@ -61,7 +62,8 @@ WorkerIdentity parseWorkerArguments(WorkerRole role, int argc, char** argv) {
     else
       usage(argv[0]);
   }
-  if (role == WorkerRole::kCustodian && seen == 1) identity.id.row = kCustodianRow, identity.startedByOthers = true, seen = 7;
+  if (role == WorkerRole::kCustodian && seen == 1)
+    identity.id.row = kCustodianRow, identity.startedByOthers = true, seen = 7;
   if (seen != 7 || argc % 2 != 1) usage(argv[0]);
   return identity;
 }
@@ -195,9 +197,10 @@ void ControlClient::dispatch(std::span<const std::byte> bytes, std::vector<Uniqu
 }
 
 void ControlClient::onWelcome(const control::Welcome& message, std::vector<UniqueFd> descriptors) {
-  setLogLevel(static_cast<int>(message.logLevel));
+  setLogLevel(static_cast<int>(std::min<uint32_t>(message.logLevel, LogAt::off)));
   if (table_ != nullptr) return;  // an adoption: everything stands
   identity_.id.incarnation = message.incarnation;
+  setLogIncarnation(message.incarnation);
   if (descriptors.size() != control::kWelcomeDescriptors) {
     spdlog::critical("the welcome came with {} descriptors instead of {}", descriptors.size(),
                      control::kWelcomeDescriptors);
@@ -217,6 +220,8 @@ void ControlClient::onWelcome(const control::Welcome& message, std::vector<Uniqu
 }
 
 void ControlClient::beat() {
+  if (uint32_t word = table_->header().logging.load(std::memory_order_relaxed); word != logging_)
+    applyLogSettings(logging_ = word, identity_.role);
   table_->worker(identity_.id.row).heartbeatMs.store(static_cast<uint64_t>(monotonicMillis()));
   beatTimer_.expires_after(kHeartbeat);
   beatTimer_.async_wait([this](const boost::system::error_code& error) {

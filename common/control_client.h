@@ -74,6 +74,7 @@ class ControlClient {
   std::unique_ptr<Doorbells> doorbells_;
   bool ready_ = false;
   int dialFailures_ = 0;
+  uint32_t logging_ = 0;  // what holds here of TableHeader::logging
 };
 
 }  // namespace ppx

@@ -69,6 +69,7 @@ struct alignas(64) TableHeader {
   Atomic<uint32_t> doubtWindowMs;
   Atomic<uint32_t> maxReplyBytes;
   Atomic<uint32_t> heartbeatTimeoutMs;
+  Atomic<uint32_t> logging;  // common/log_settings.h; 0 in a table of a build without it
 
   // Written by acceptors (set) and by whoever releases a slot (cleared, then their doorbells rung).
   alignas(64) Atomic<uint32_t> acceptorsWaiting;  // bit per acceptor: waits for a free slot

@@ -22,7 +22,9 @@ void CustodyRefill::onConnected(bool connected, const SessionSet* sessions) {
   waiting_.clear();
   next_ = 0;
   sessions->forEach([this](Session& session) { waiting_.push_back(session.ref()); });
-  if (!waiting_.empty()) spdlog::info("giving {} sessions to a new custodian", waiting_.size());
+  if (!waiting_.empty())
+    logInfo("custody_refill", {{"sessions", waiting_.size()}}, "giving {} sessions to a new custodian",
+            waiting_.size());
   goOn(*sessions);
 }
 

@@ -27,6 +27,8 @@ void Forwarder::adopt(SlotRef ref, UniqueFd socket) {
 
 void Forwarder::serve(SlotRef ref, UniqueFd socket) {
   InHand inHand(figures(), ref);
+  const Uuid uuid = SessionTable(serving_->table).uuid(ref.slot);
+  logDebug("session_started", {{"session", uuid}}, "session {}: here", uuid);
   Session& session = serving_->sessions.insert(std::make_unique<Session>(*this, io_, ref, std::move(socket)));
   refill_.onServed(session);
   serving_->links.assign(session);
@@ -52,8 +54,9 @@ void Forwarder::resume(SlotRef ref, UniqueFd socket, bool planned) {
     taken.quietSinceUs = quietSince;
     taken.mismatch = found.alive && found.mismatch;
     if (taken.mismatch)
-      spdlog::error("session {}: its last owner's offsets were not the kernel's",
-                    uuidText(SessionTable(s.table).uuid(ref.slot)));
+      logError("offsets_differ", {{"session", SessionTable(s.table).uuid(ref.slot)}},
+               "session {}: its last owner's offsets were not the kernel's",
+               SessionTable(s.table).uuid(ref.slot));
   } else {
     slot.takeovers.fetch_add(1, kRelaxed);
   }
@@ -91,9 +94,10 @@ bool Forwarder::noteDoubt(const Session& session) {
   const LastSign lost = LastSign::unpack(session.slot().lost.load());
   if (!session.isInDoubt(lost.at != 0 ? lost.at : monotonicMillis())) return false;
   figures().inDoubt.fetch_add(1, kRelaxed);
-  spdlog::info("session {}: in doubt after the crash of its forwarder; it {}",
-               uuidText(SessionTable(serving_->table).uuid(session.ref().slot)),
-               session.settings().closeInDoubt.load(kRelaxed) != 0 ? "is ended" : "goes on");
+  const Uuid uuid = SessionTable(serving_->table).uuid(session.ref().slot);
+  logInfo("session_in_doubt", {{"session", uuid}, {"reason", "forwarder_crash"}},
+          "session {}: in doubt after the crash of its forwarder; it {}", uuid,
+          session.settings().closeInDoubt.load(kRelaxed) != 0 ? "is ended" : "goes on");
   return true;
 }
 
@@ -116,7 +120,9 @@ void Forwarder::loseDescriptor(SlotRef ref) {
   const uint32_t reason = serving_->table.session(ref.slot).closeReason.load(kRelaxed);
   figures().closed[reason % kCloseReasonCapacity].fetch_add(1, kRelaxed);
   if (sessions.release(ref, identity_.id)) serving_->doorbells.slotReleased(serving_->table);
-  if (!ended) spdlog::warn("a session in slot {} is lost: no process has its descriptor", ref.slot);
+  if (!ended)
+    logWarn("session_lost", {{"slot", ref.slot}},
+            "a session in slot {} is lost: no process has its descriptor", ref.slot);
 }
 
 void Forwarder::onGive(const custody::Record& record, UniqueFd socket) {

@@ -45,8 +45,9 @@ void Handover::begin(const control::HandOver& order) {
   step_ = Step::kStreams;
   if (!targetsLive) return stop();
   if (!all()) choose();
-  spdlog::info("handing over {} sessions to {} forwarders", all() ? sessions_->size() : chosen_.size(),
-               order.targets);
+  logInfo("handover_begins", {{"sessions", all() ? sessions_->size() : chosen_.size()}},
+          "handing over {} sessions to {} forwarders", all() ? sessions_->size() : chosen_.size(),
+          order.targets);
   nextStream();
 }
 
@@ -102,9 +103,10 @@ void Handover::onQuiet(uint32_t upstream, bool proven) {
         return;
       ++report_.inDoubt;
       table_->worker(self_.row).inDoubt.fetch_add(1, kRelaxed);
-      spdlog::info(
-          "session {}: in doubt, its upstream has not confirmed that it read everything before a move",
-          uuidText(SessionTable(*table_).uuid(session.ref().slot)));
+      const Uuid uuid = SessionTable(*table_).uuid(session.ref().slot);
+      logInfo("session_in_doubt", {{"session", uuid}, {"reason", "barrier_timeout"}},
+              "session {}: in doubt, its upstream has not confirmed that it read everything before a move",
+              uuid);
     });
   }
   departAll(upstream);
@@ -171,7 +173,8 @@ void Handover::onWorkerDied(uint8_t row, uint32_t incarnation) {
   if (!active()) return;
   for (uint8_t i = 0; i < order_.targets; ++i)
     if (order_.rows[i] == row && order_.incarnations[i] == incarnation) {
-      spdlog::warn("forwarder-{} died while sessions were handed over to it: the rest stay here", row);
+      logWarn("handover_stopped", {{"target_row", row}},
+              "forwarder-{} died while sessions were handed over to it: the rest stay here", row);
       return stop();
     }
 }
@@ -234,7 +237,7 @@ void Handover::finishIfDone(Millis now) {
     return;
   }
   step_ = Step::kIdle;
-  spdlog::info("handed over {} sessions", report_.moved);
+  logInfo("handed_over", {{"sessions", report_.moved}}, "handed over {} sessions", report_.moved);
   send(control::HandedOver::State::kDone);
   failpoint("handover.done");
   if (order_.leave != 0) return handlers_.leave();

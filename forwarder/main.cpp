@@ -5,7 +5,8 @@
 
 int main(int argc, char** argv) {
   ppx::WorkerIdentity identity = ppx::parseWorkerArguments(ppx::WorkerRole::kForwarder, argc, argv);
-  ppx::startLog("forwarder-" + std::to_string(identity.id.row));
+  ppx::startLog("forwarder-" + std::to_string(identity.id.row),
+                ppx::LogOrigin{identity.id.row, identity.id.incarnation});
   boost::asio::io_context io(1);
   ppx::Forwarder forwarder(io, identity, [&](const ppx::Table& table, ppx::ReplyRouter& router, auto wake) {
     ppx::GrpcStreams::Options options;

@@ -161,8 +161,10 @@ void ReplyRouter::endLargestBacklog() {
     victim = {slot, word.generation};
   }
   if (largest == 0 || !sessions_.requestClose(victim, CloseReason::kOverflow)) return;
-  spdlog::warn("the output journal is full: session {} has the largest backlog ({} bytes) and is ended",
-               uuidText(sessions_.uuid(victim.slot)), largest);
+  const Uuid uuid = sessions_.uuid(victim.slot);
+  logWarn("journal_full", {{"session", uuid}, {"backlog", largest}},
+          "the output journal is full: session {} has the largest backlog ({} bytes) and is ended", uuid,
+          largest);
   doorbells_->ringSlot(*table_, victim.slot);
 }
 

@@ -65,8 +65,9 @@ void Session::socketFailed(int error) {
   else if (error == ETIMEDOUT || error == EHOSTUNREACH || error == ENETUNREACH)
     reason = CloseReason::kClientTimeout;
   else
-    spdlog::error("session {}: {}", uuidText(SessionTable(host_.table()).uuid(ref_.slot)),
-                  systemError("the client's socket failed", error).text);
+    logError("socket_failed", {{"session", SessionTable(host_.table()).uuid(ref_.slot)}}, "session {}: {}",
+             SessionTable(host_.table()).uuid(ref_.slot),
+             systemError("the client's socket failed", error).text);
   if (phase_ < SessionPhase::kDropping) advance(SessionStep::kFinished, reason);
 }
 
@@ -127,6 +128,9 @@ void Session::onDropped() {
   outbox_.discard(table, host_.journal());
   uint32_t reason = slot().closeReason.load(kRelaxed);
   host_.figures().closed[reason % kCloseReasonCapacity].fetch_add(1, kRelaxed);
+  const std::string_view name = closeReasonInfo(static_cast<CloseReason>(reason)).name;
+  const Uuid uuid = SessionTable(table).uuid(ref_.slot);
+  logDebug("session_ended", {{"session", uuid}, {"reason", name}}, "session {}: ended: {}", uuid, name);
   bool ours = SessionTable(table).release(ref_, host_.self());
   PPX_INVARIANT(ours);
   host_.gone(*this);

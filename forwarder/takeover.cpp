@@ -85,7 +85,8 @@ void Takeover::reclaimIf(Wanted wanted) {
     if (expect_) expect_(ref, dead, false);
   }
   if (all.empty()) return;
-  spdlog::info("taking over {} sessions of a dead forwarder", all.size());
+  logInfo("takeover_begins", {{"sessions", all.size()}}, "taking over {} sessions of a dead forwarder",
+          all.size());
   findSegments(all);
   for (const auto& [owner, refs] : byOwner) ask(refs, {owner.first, owner.second});
 }
@@ -228,7 +229,9 @@ void Takeover::blame(SlotRef ref, Millis now) {
     return;
   SessionSlot& slot = table_->session(ref.slot);
   uint64_t oldest = slot.crashMs[1].exchange(slot.crashMs[0].exchange(static_cast<uint64_t>(now)));
-  spdlog::warn("a predecessor crashed while it worked on the session in slot {}", ref.slot);
+  const Uuid uuid = SessionTable(*table_).uuid(ref.slot);
+  logWarn("session_blamed", {{"session", uuid}, {"slot", ref.slot}},
+          "a predecessor crashed while it worked on the session in slot {}", ref.slot);
   if (oldest != 0 && static_cast<uint64_t>(now) - oldest < kPoisonWindowMs) poison_ = ref;
 }
 
@@ -242,13 +245,15 @@ Takeover::Reconciled Takeover::reconcile(const Table& table, Journal& journal, S
   bool mismatch = false;
   // An index is noted after its bytes, and sends come only from the journal: the kernel has given no less than was noted,
   // and taken no more than is committed. Otherwise one of the two is wrong about this session, and the others go on.
-  const bool contradicts =
-      usable && (witness->consumed - slot.baselineReceived.load() < received ||
-                 witness->sent - slot.baselineSent.load() > slot.outStamped.load());
+  const bool contradicts = usable && (witness->consumed - slot.baselineReceived.load() < received ||
+                                      witness->sent - slot.baselineSent.load() > slot.outStamped.load());
   if (contradicts) {
-    spdlog::error("session {}: noted are {} bytes in and {} committed out, and the kernel says {} and {}: it is ended",
-                  uuidText(SessionTable(table).uuid(session.ref().slot)), received, slot.outStamped.load(),
-                  witness->consumed - slot.baselineReceived.load(), witness->sent - slot.baselineSent.load());
+    const Uuid uuid = SessionTable(table).uuid(session.ref().slot);
+    logError(
+        "session_contradicts", {{"session", uuid}},
+        "session {}: noted are {} bytes in and {} committed out, and the kernel says {} and {}: it is ended",
+        uuid, received, slot.outStamped.load(), witness->consumed - slot.baselineReceived.load(),
+        witness->sent - slot.baselineSent.load());
     usable = false;
   }
   if (usable) {

@@ -93,7 +93,8 @@ void UpstreamLinks::syncOne(uint32_t upstream) {
     link.failures = 0;
     connect(upstream);
   } else if (!ready && link.state != State::kNone) {
-    spdlog::info("upstream {} is not ready: its sessions move", name(upstream));
+    logInfo("sessions_move", {{"upstream", name(upstream)}}, "upstream {} is not ready: its sessions move",
+            name(upstream));
     drop(upstream);
   }
 }
@@ -308,9 +309,10 @@ bool UpstreamLinks::noteLoss(Session& session, uint32_t upstream) {
   if (!session.isInDoubt(lastSignOf(upstream))) return false;
   table_->worker(self_.row).inDoubt.fetch_add(1, kRelaxed);
   const bool closes = session.settings().closeOnUpstreamLoss.load(kRelaxed) != 0;
-  spdlog::info("session {}: in doubt, its upstream {} is lost; it {}",
-               uuidText(SessionTable(*table_).uuid(session.ref().slot)), name(upstream),
-               closes ? "is ended" : "goes on");
+  const Uuid uuid = SessionTable(*table_).uuid(session.ref().slot);
+  logInfo("session_in_doubt", {{"session", uuid}, {"upstream", name(upstream)}, {"reason", "upstream_lost"}},
+          "session {}: in doubt, its upstream {} is lost; it {}", uuid, name(upstream),
+          closes ? "is ended" : "goes on");
   if (closes) session.abort(CloseReason::kUpstreamLoss);
   return closes;
 }
@@ -498,7 +500,8 @@ void UpstreamLinks::onEnded(uint32_t upstream, const StreamEvent& event) {
   Millis lived = monotonicMillis() - link.since;
   if (link.state == State::kDraining) return onDrained(upstream, event.orderly);
   if (event.orderly) {
-    spdlog::debug("upstream {} has ended its stream; it is opened again", name(upstream));
+    logDebug("stream_ended", {{"upstream", name(upstream)}},
+             "upstream {} has ended its stream; it is opened again", name(upstream));
     if (link.state == State::kConnecting || lived < kShortLifeMs)
       backOff(upstream, kShortLifeDelayMs);
     else
@@ -506,7 +509,8 @@ void UpstreamLinks::onEnded(uint32_t upstream, const StreamEvent& event) {
     return;  // its sessions stay: what they have in the journal goes over the next stream
   }
   ++link.failures;
-  spdlog::warn("the stream to upstream {} broke: {}", name(upstream), event.detail);
+  logWarn("stream_broke", {{"upstream", name(upstream)}, {"reason", event.detail}},
+          "the stream to upstream {} broke: {}", name(upstream), event.detail);
   table_->upstream(upstream).streamFailures[self_.row].store(link.failures, kRelaxed);
   table_->worker(self_.row).streamFailures.fetch_add(1, kRelaxed);
   // With `resume` it is worth while to ask the same one once more: what it has not acknowledged is sent again, exactly

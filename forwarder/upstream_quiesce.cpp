@@ -83,7 +83,8 @@ void UpstreamLinks::tickDraining(uint32_t upstream, Millis now) {
   const TableHeader& header = table_->header();
   Link& link = links_[upstream];
   if (!link.moved && now - link.since >= header.barrierTimeoutMs.load(kRelaxed)) {
-    spdlog::warn("upstream {} still reads after barrier_timeout: its sessions move anyway", name(upstream));
+    logWarn("upstream_lingers", {{"upstream", name(upstream)}},
+            "upstream {} still reads after barrier_timeout: its sessions move anyway", name(upstream));
     if (link.held || !isDeleted(upstream)) return linger(upstream);
     link.moved = true;
     moveSessions(upstream);

@@ -66,6 +66,8 @@ struct AdminContext {
   EventLog* events = nullptr;
   // Starts an operation and says what came of that; waits for the supervisor's loop. Any other thread.
   std::function<OperationAnswer(const OperationRequest&)> operate = {};
+  // As above; the levels are in the table's header.
+  std::function<OperationAnswer(const LogChange&)> changeLog = {};
 };
 
 }  // namespace ppx

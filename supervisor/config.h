@@ -12,6 +12,8 @@
 #include <string>
 #include <vector>
 
+#include "common/log_format.h"
+
 namespace ppx {
 
 // What happens to a session with traffic in doubt when its forwarder is killed.
@@ -120,6 +122,13 @@ struct ManagementConfig {
   TlsConfig tls;
 };
 
+// [log]
+struct LogConfig {
+  LogLevel level = LogLevel::kInfo;  // default: [management_server]'s log_level
+  LogFormat format = LogFormat::kAuto;
+  bool operator==(const LogConfig&) const = default;
+};
+
 struct Config {
   std::vector<ListenerConfig> listeners;  // never empty once loaded; names are unique
   std::vector<PoolConfig> pools;          // every pool that anything names; "default" is always there
@@ -128,6 +137,7 @@ struct Config {
   SessionsConfig sessions;
   AdmissionConfig admission;
   ManagementConfig management;
+  LogConfig log;
 };
 
 }  // namespace ppx

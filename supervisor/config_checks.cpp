@@ -251,6 +251,7 @@ void completeConfig(ReadConfig& read) {
   if (!place.has("max_reply_bytes")) {
     sessions.maxReplyBytes = std::min(sessions.maxReplyBytes, sessions.outputHardBytes);
   }
+  if (!read.place("log").has("level")) config.log.level = config.management.logLevel;
   namePool(config, std::string(kDefaultPool));
   for (const ListenerConfig& listener : config.listeners) namePool(config, listener.pool);
   for (const UpstreamConfig& upstream : config.upstreams) namePool(config, upstream.pool);

@@ -49,6 +49,8 @@ constexpr std::array<std::string_view, 2> kRoutings = {"session", "message"};
 constexpr std::array<std::string_view, 2> kAtLimits = {"wait", "refuse"};
 constexpr std::array<std::string_view, 6> kLogLevels = {"trace", "debug", "info", "warn", "error", "off"};
 
+constexpr std::array<std::string_view, 3> kLogFormats = {"auto", "text", "json"};
+
 constexpr ValueRule text(ValueKind kind) {
   return {kind, 0, 0, {}};
 }
@@ -192,7 +194,7 @@ constexpr KeySpec kManagement[] = {
     {"host", field<&M::host>(), text(ValueKind::kHost), "the admin API's address"},
     {"port", field<&M::port>(), kListenPort, "its port; 0: the kernel chooses"},
     {"log_level", field<&M::logLevel>(), choice(kLogLevels),
-     "how much every process logs; `normal` (info) and `critical` (error) are taken too"},
+     "the default of `log.level`; `normal` (info) and `critical` (error) are taken too"},
     {"token", field<&M::token>(), text(ValueKind::kToken),
      "what `Authorization: Bearer` must carry; without one only loopback peers are served"},
     {"token_file", field<&M::tokenFile>(), text(ValueKind::kPath),
@@ -207,6 +209,15 @@ constexpr KeySpec kTls[] = {
     {"cert_path", field<&T::certPath>(), text(ValueKind::kPath),
      "certificate chain (PEM) for HTTPS; both empty: HTTP"},
     {"key_path", field<&T::keyPath>(), text(ValueKind::kPath), "its private key (PEM)"},
+};
+
+using G = LogConfig;
+constexpr KeySpec kLog[] = {
+    {"level", field<&G::level>(), choice(kLogLevels),
+     "how much every process logs; `PUT /admin/log` sets it at run time", "`management_server.log_level`"},
+    {"format", field<&G::format>(), choice(kLogFormats),
+     "`auto`: with fields where stderr is systemd's journal, else text; `text`, `json`: to stderr, one line "
+     "an event"},
 };
 
 void* openListener(Config& c) {
@@ -234,6 +245,10 @@ void* openTls(Config& c) {
   return &c.management.tls;
 }
 
+void* openLog(Config& c) {
+  return &c.log;
+}
+
 const SectionSpec kSections[] = {
     {"server", 1, std::span(kListener).subspan(kServerKeys), &openListener},
     {"listener", 32, kListener, &openListener},
@@ -244,6 +259,7 @@ const SectionSpec kSections[] = {
     {"admission", 1, kAdmission, &openAdmission},
     {"management_server", 1, kManagement, &openManagement},
     {"management_server.tls", 1, kTls, &openTls},
+    {"log", 1, kLog, &openLog},
 };
 
 }  // namespace

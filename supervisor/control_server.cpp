@@ -129,7 +129,8 @@ void ControlPeer::sendBytes(std::span<const std::byte> bytes, std::span<const in
 }
 
 void ControlPeer::reject(const std::string& reason) {
-  spdlog::warn("a process (pid {}) on the control channel is rejected: {}", pid_, reason);
+  logWarn("worker_rejected", {{"worker_pid", pid_}, {"reason", reason}},
+          "a process (pid {}) on the control channel is rejected: {}", pid_, reason);
   control::Reject message;
   std::strncpy(message.reason, reason.c_str(), sizeof(message.reason) - 1);
   send(message);

@@ -212,7 +212,8 @@ void ForwarderMove::report(const char* type) {
   data["seconds"] = static_cast<double>(monotonicMillis() - began_) / 1000;
   if (!why_.empty()) data["reason"] = why_;
   tools_.events.append(type, data);
-  spdlog::info("{}: {}", type, data.dump());
+  logInfo(type, {{"worker", sourceName_}, {"row", plan_.source}, {"incarnation", sourceIncarnation_}},
+          "{}: {}", type, data.dump());
 }
 
 void ForwarderMove::finish(const std::string& error) {

@@ -29,12 +29,6 @@ struct CommandLine {
   ProgramImage image;
 };
 
-constexpr int kSpdlogOff = 6;
-
-int spdlogLevel(LogLevel level) {
-  return level == LogLevel::kOff ? kSpdlogOff : static_cast<int>(level);
-}
-
 const std::map<std::string, LogLevel> kLevels{{"trace", LogLevel::kTrace}, {"debug", LogLevel::kDebug},
                                               {"info", LogLevel::kInfo},   {"warn", LogLevel::kWarn},
                                               {"error", LogLevel::kError}, {"off", LogLevel::kOff}};
@@ -55,25 +49,34 @@ void describe(CLI::App& app, CommandLine& line) {
                "wait for a paradox-custodian that somebody else starts (a service of its own)");
   app.add_flag("--end-leftovers", line.endLeftovers,
                "for ExecStopPost=: if systemd stops the service, kill what its stop has left");
-  app.add_option("--log-level", line.logLevel, "instead of management_server.log_level")
+  app.add_option("--log-level", line.logLevel, "instead of log.level")
       ->type_name("LEVEL")
       ->check(CLI::IsMember(kLevels));
   app.set_version_flag("--version", std::string("paradoxd ") + PPX_VERSION);
 }
 
-std::optional<Config> load(const std::string& file) {
+using Say = void (*)(const std::string&);
+
+void sayToPerson(const std::string& what) {
+  std::fprintf(stderr, "%s\n", what.c_str());
+}
+void sayToLog(const std::string& what) {
+  logError("config_refused", {}, "{}", what);
+}
+
+std::optional<Config> load(const std::string& file, Say say) {
   LoadedConfig loaded = loadConfig(file);
-  for (const ConfigError& error : loaded.errors) std::fprintf(stderr, "%s\n", error.text().c_str());
+  for (const ConfigError& error : loaded.errors) say(error.text());
   if (!loaded.config) return std::nullopt;
   std::vector<std::string> beyond = beyondTheTable(*loaded.config);
-  for (const std::string& error : beyond) std::fprintf(stderr, "%s: %s\n", file.c_str(), error.c_str());
+  for (const std::string& error : beyond) say(file + ": " + error);
   if (!beyond.empty()) return std::nullopt;
   return std::move(loaded.config);
 }
 
 // With the running supervisor's table: whether an upgrade to this program can work.
 int check(const std::string& file, int tableDescriptor) {
-  if (!load(file)) return kExitConfiguration;
+  if (!load(file, sayToPerson)) return kExitConfiguration;
   if (tableDescriptor >= 0) {
     if (auto table = Table::map(UniqueFd(tableDescriptor)); !table) {
       std::fprintf(stderr, "the running table cannot be used: %s\n", table.error().text.c_str());
@@ -98,16 +101,14 @@ int serve(const CommandLine& line) {
   auto dir = RuntimeDir::open(line.runtimeDir);
   if (!dir) return tellFailure({kExitTryAgain, dir.error().text});
   RuntimeDir spare = std::move(*dir);
-  auto config = load(line.config);
+  auto config = load(line.config, ::isatty(STDERR_FILENO) != 0 ? sayToPerson : sayToLog);
   if (!config) {
     spare.abandon();
     return kExitConfiguration;
   }
-  if (!line.logLevel.empty()) config->management.logLevel = kLevels.at(line.logLevel);
-  int level = spdlogLevel(config->management.logLevel);
-  setLogLevel(level);
+  if (!line.logLevel.empty()) config->log.level = kLevels.at(line.logLevel);
   Supervisor supervisor(std::move(*config), std::move(spare),
-                        {std::filesystem::absolute(line.config).string(), workerProgramDir(), level,
+                        {std::filesystem::absolute(line.config).string(), workerProgramDir(),
                          !line.logLevel.empty(), line.image, line.externalCustodian, std::move(handed)});
   if (auto failure = supervisor.prepare()) return tellFailure(*failure);
   return supervisor.run();

@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "common/clock.h"
+#include "common/worker_role.h"
 
 namespace ppx {
 
@@ -24,6 +26,12 @@ struct OperationRequest {
   uint32_t number = 0;  // of one forwarder: the number in its name; of scaling: how many
 
   std::string name() const;
+};
+
+// Of PUT /admin/log.
+struct LogChange {
+  std::optional<WorkerRole> role;  // none: all; kNone: the supervisor
+  std::optional<uint8_t> level;    // spdlog's numbers; none: the configuration's
 };
 
 // Of the operation under way, or the last one.

@@ -56,7 +56,8 @@ OperationAnswer Operations::mayStart() const {
 
 OperationAnswer Operations::announce(const std::string& name, const std::string& progress) {
   status_ = {status_.id + 1, name, OperationStatus::State::kRunning, progress, "", realtimeMillis(), 0};
-  spdlog::info("operation {}: {}", status_.id, status_.name);
+  logInfo("operation_started", {{"operation", status_.id}, {"name", status_.name}}, "operation {}: {}",
+          status_.id, status_.name);
   tools_.events.append("operation_started", {{"operation", status_.id}, {"name", status_.name}});
   changed_();
   return {202, "", "", status_};
@@ -88,7 +89,8 @@ void Operations::resume(uint64_t id, const std::string& name) {
 }
 
 void Operations::roll(std::function<void()> over) {
-  spdlog::info("operation {}: {}: the workers change over", status_.id, status_.name);
+  logInfo("operation_rolls", {{"operation", status_.id}, {"name", status_.name}},
+          "operation {}: {}: the workers change over", status_.id, status_.name);
   rolled_ = std::move(over);
   std::deque<OperationSequence::Make> parts;
   parts.push_back([](const OperationTools& tools, Operation::Finish finish) {
@@ -109,8 +111,9 @@ void Operations::over(bool done, const std::string& text) {
   status_.state = done ? OperationStatus::State::kDone : OperationStatus::State::kFailed;
   status_.text = text;
   status_.endedRealtimeMs = realtimeMillis();
-  spdlog::log(done ? spdlog::level::info : spdlog::level::err, "operation {}: {} {}: {}", status_.id,
-              status_.name, done ? "is done" : "has failed", text);
+  logEvent(done ? LogAt::info : LogAt::err, done ? "operation_done" : "operation_failed",
+           {{"operation", status_.id}, {"name", status_.name}}, "operation {}: {} {}: {}", status_.id,
+           status_.name, done ? "is done" : "has failed", text);
   tools_.events.append(done ? "operation_done" : "operation_failed",
                        {{"operation", status_.id}, {"name", status_.name}, {"text", text}});
   finished_ = std::move(operation_);

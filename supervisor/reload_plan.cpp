@@ -98,7 +98,7 @@ ReloadPlan planReload(const Config& running, const Config& wanted) {
   note(plan, others != w, "workers: timeouts");
   note(plan, running.sessions != wanted.sessions, "sessions");
   note(plan, running.admission != wanted.admission, "admission");
-  note(plan, running.management.logLevel != wanted.management.logLevel, "management_server.log_level");
+  note(plan, running.log != wanted.log, "log");
   note(plan, running.management.shutdownTimeout != wanted.management.shutdownTimeout,
        "management_server.shutdown_timeout");
   return plan;

@@ -54,7 +54,7 @@ int Supervisor::run() {
 
 void Supervisor::makeWorkers() {
   WorkerManager::Options options{dir_.path(), options_.programDir, config_.workers,
-                                 static_cast<uint32_t>(options_.logLevel), options_.externalCustodian};
+                                 options_.externalCustodian};
   WorkerManager::Handlers handlers;
   handlers.changed = [this] {
     // Dialled at once when it is back: until it has the table, its death and ours would be everybody's.
@@ -155,7 +155,7 @@ void Supervisor::enter(Phase phase) {
       custody_->stop();
       return workers_->stop(WorkerRole::kCustodian, kOtherStopMs);
     case Phase::kStopped:
-      spdlog::info("stopped");
+      logInfo("stopped", {}, "stopped");
       control_->stop();
       sweepTimer_.cancel();
       return io_.stop();
@@ -170,7 +170,7 @@ void Supervisor::serve() {
   for (const ListenerStatus& listener : status_.listeners)
     places += (places.empty() ? "" : ", ") + listener.host + ":" + std::to_string(listener.port) + " (" +
               listener.name + ")";
-  spdlog::info("listening on {}; admin API on {}:{}", places, config_.management.host, adminPort_);
+  logInfo("serving", {}, "listening on {}; admin API on {}:{}", places, config_.management.host, adminPort_);
   service_.ready();
   rollIfNoted();
 }
@@ -202,7 +202,7 @@ void Supervisor::onSignal(int signal) {
   }
   if (signal == SIGTERM && !stopping() && !jobAsked_ && underServiceManager()) return stopOrHandOn();
   if (!stopping()) {
-    spdlog::info("stopping (signal {}); once more: at once", signal);
+    logInfo("stopping", {}, "stopping (signal {}); once more: at once", signal);
     return beginStop();
   }
   spdlog::warn("killing what is left");

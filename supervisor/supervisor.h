@@ -36,6 +36,7 @@
 namespace ppx {
 
 class AdminServer;
+struct LogSettings;
 struct ReloadPlan;
 
 class Supervisor {
@@ -43,7 +44,6 @@ class Supervisor {
   struct Options {
     std::string configFile;
     std::string programDir;                 // of the workers' programs
-    int logLevel = 2;                       // spdlog's numbers
     bool logLevelForced = false;            // the command line has it
     ProgramImage image;                     // for an upgrade
     bool externalCustodian = false;         // a service of its own; also found by prepare() if it is there
@@ -95,6 +95,11 @@ class Supervisor {
   void upgradeBySignal();
   OperationAnswer reload();
   OperationAnswer loadAgain();
+  void applyConfiguredLog();
+  void startLogSettings();
+  void resetLogSettings();
+  void setLogSettings(const LogSettings& settings);
+  OperationAnswer changeLog(const LogChange& change);
   OperationAnswer refuseReload(int status, const std::string& code, const std::string& why);
   OperationAnswer takeIntoUse(Config wanted);
   void publishListeners(const ReloadPlan& plan, std::map<std::string, ListenerSocket>& bound);

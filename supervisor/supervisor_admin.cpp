@@ -51,7 +51,8 @@ AdminContext Supervisor::adminContext() {
           [this](std::function<void()> work) { boost::asio::post(io_, std::move(work)); },
           [this](AdminContext::UpstreamChangedHandler handler) { upstreamChanged_ = std::move(handler); },
           &events_,
-          [this](const OperationRequest& request) { return operate(request); }};
+          [this](const OperationRequest& request) { return operate(request); },
+          [this](const LogChange& change) { return onLoop([this, change] { return changeLog(change); }); }};
 }
 
 OperationAnswer Supervisor::operate(const OperationRequest& request) {
@@ -113,7 +114,8 @@ void Supervisor::registerUpstreams() {
         admin_->upstreams().add({upstream.host, upstream.port, publisher.poolRow(upstream.pool),
                                  millis(upstream.aliveTimeout), millis(upstream.readyTimeout)});
     if (outcome.kind == AddOutcome::Kind::kFull)
-      spdlog::error("no slot is free for the upstream {}:{}", upstream.host, upstream.port);
+      logError("upstream_refused", {{"upstream", upstream.host + ":" + std::to_string(upstream.port)}},
+               "no slot is free for the upstream {}:{}", upstream.host, upstream.port);
   }
 }
 

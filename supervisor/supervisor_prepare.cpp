@@ -31,6 +31,7 @@ std::optional<StartFailure> Supervisor::prepare() {
 }
 
 std::optional<StartFailure> Supervisor::prepareAll() {
+  applyConfiguredLog();
   ::signal(SIGPIPE, SIG_IGN);
   // From here on a signal waits for run().
   signals_.add(SIGINT);
@@ -44,6 +45,7 @@ std::optional<StartFailure> Supervisor::prepareAll() {
   if (auto failure = missingPrograms()) return failure;
   if (auto failure = makeTable()) return failure;
   if (fresh_ && rollNote_) removeRollNote(dir_), rollNote_.reset();  // those workers are gone
+  startLogSettings();
   if (auto failure = publish()) return failure;
   if (auto failure = openListeners()) return failure;
   makeWorkers();
@@ -98,7 +100,7 @@ std::optional<StartFailure> Supervisor::adoptTable(Inheritance inheritance) {
   doorbells_ = std::move(*doorbells);
   inheritedListeners_ = std::move(inheritance.listeners);
   adopted_ = true;
-  spdlog::info("going on with the table, listeners and workers of a predecessor");
+  logInfo("adopted", {}, "going on with the table, listeners and workers of a predecessor");
   if (table_->sizes() != tableSizes(config_))
     spdlog::warn("the sizes in [sessions] differ from the running table's; they count after a full restart");
   return std::nullopt;

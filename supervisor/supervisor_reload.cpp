@@ -13,8 +13,6 @@
 namespace ppx {
 namespace {
 
-constexpr int kOff = 6;  // spdlog's
-
 std::string joined(const std::vector<std::string>& texts) {
   std::string out;
   for (const std::string& each : texts) out += (out.empty() ? "" : "; ") + each;
@@ -39,12 +37,12 @@ OperationAnswer Supervisor::loadAgain() {
   for (const ConfigError& error : loaded.errors) errors.push_back(error.text());
   if (loaded.config) errors = beyondTheTable(*loaded.config);
   if (!errors.empty()) return refuseReload(422, "bad_config", joined(errors));
-  if (options_.logLevelForced) loaded.config->management.logLevel = config_.management.logLevel;
+  if (options_.logLevelForced) loaded.config->log.level = config_.log.level;
   return takeIntoUse(std::move(*loaded.config));
 }
 
 OperationAnswer Supervisor::refuseReload(int status, const std::string& code, const std::string& why) {
-  spdlog::error("the configuration is not taken into use: {}", why);
+  logError("reload_refused", {{"reason", why}}, "the configuration is not taken into use: {}", why);
   events_.append("reload_refused", {{"reason", why}});
   serviceStatus_.note("the configuration was refused");
   return {status, code, why + "; nothing has changed", operations_->status()};
@@ -75,7 +73,7 @@ OperationAnswer Supervisor::takeIntoUse(Config wanted) {
   config_.workers = wanted.workers;
   config_.sessions = wanted.sessions;
   config_.admission = wanted.admission;
-  config_.management.logLevel = wanted.management.logLevel;
+  config_.log = wanted.log;
   config_.management.shutdownTimeout = wanted.management.shutdownTimeout;
   publisher.publishSettings(config_, capacity.sessions);
   status_.sessionCapacity = capacity.sessions;
@@ -89,11 +87,11 @@ OperationAnswer Supervisor::takeIntoUse(Config wanted) {
         operations_
             ->start({.kind = OperationRequest::Kind::kScaleForwarders, .number = config_.workers.forwarders})
             .operation;
-  spdlog::info("the configuration is taken into use: {}",
-               plan.changed.empty() ? "nothing has changed" : joined(plan.changed));
+  publishStatus();  // first: who reads that it is in use finds it so
+  logInfo("reloaded", {}, "the configuration is taken into use: {}",
+          plan.changed.empty() ? "nothing has changed" : joined(plan.changed));
   events_.append("reloaded", {{"changed", plan.changed}});
   serviceStatus_.note("configuration reloaded");
-  publishStatus();
   return answer;
 }
 
@@ -141,11 +139,8 @@ void Supervisor::drainUpstream(const UpstreamConfig& upstream) {
 }
 
 void Supervisor::applyWorkers(const Config& before) {
-  int level =
-      config_.management.logLevel == LogLevel::kOff ? kOff : static_cast<int>(config_.management.logLevel);
-  if (level != options_.logLevel) setLogLevel(level);
-  options_.logLevel = level;
-  workers_->configure(config_.workers, static_cast<uint32_t>(level));
+  resetLogSettings();
+  workers_->configure(config_.workers);
   operations_->configure(config_.workers);
   if (before.workers.acceptors != config_.workers.acceptors)
     workers_->resize(WorkerRole::kAcceptor, config_.workers.acceptors);

@@ -34,7 +34,7 @@ void Supervisor::onServiceJob(const Result<ServiceJob>& job) {
   jobDeadline_.cancel();
   if (job && job.value() == ServiceJob::kRestart) return handOn();
   if (!job) spdlog::warn("{}: this is taken for a stop", job.error().text);
-  spdlog::info("stopping (SIGTERM); once more: at once");
+  logInfo("stopping", {}, "stopping (SIGTERM); once more: at once");
   beginStop();
 }
 
@@ -50,7 +50,8 @@ void Supervisor::handOn() {
     RollNote note{operations_->status().id, events_.last(), operations_->status().name};
     if (Status written = writeRollNote(dir_, note); !written)
       spdlog::error("{}: the workers stay the old ones", written.error().text);
-    spdlog::info("systemd restarts the service: the workers serve on, the next paradoxd goes on with them");
+    logInfo("handed_on", {},
+            "systemd restarts the service: the workers serve on, the next paradoxd goes on with them");
     handedOn_ = true;
     control_->stop();
     io_.stop();

@@ -9,6 +9,7 @@
 #include <chrono>
 
 #include "common/log.h"
+#include "common/log_settings.h"
 #include "supervisor/worker_identity.h"
 
 namespace ppx {
@@ -113,7 +114,7 @@ void WorkerManager::act(Worker& worker, WorkerAction action) {
     case WorkerAction::kAnnounce:
       return announce(worker);
     case WorkerAction::kKill:
-      spdlog::error("{} (pid {}) is silent: killing it", nameOf(worker), worker.process.pid);
+      tell(LogAt::err, "worker_silent", worker, "is silent: killing it");
       worker.wasSilent = true;
       return killNow(worker.process);
     case WorkerAction::kBury:
@@ -179,7 +180,7 @@ WorkerManager::Worker* WorkerManager::of(ControlPeer& peer) {
 void WorkerManager::welcome(Worker& worker, bool knowsTable) {
   control::Welcome message;
   message.incarnation = static_cast<uint32_t>(worker.incarnation);
-  message.logLevel = options_.logLevel;
+  if (auto log = LogSettings::from(table_.header().logging.load())) message.logLevel = log->of(worker.role);
   std::vector<int> descriptors{table_.memfd()};
   for (int bell : doorbells_.all()) descriptors.push_back(bell);
   worker.peer->send(message, descriptors);
@@ -209,7 +210,12 @@ void WorkerManager::announce(Worker& worker) {
   worker.readySince = monotonicMillis();
   table_.worker(worker.row).plan.store(static_cast<uint32_t>(WorkerPlan::kStays));
   table_.worker(worker.row).ready.store(1);
-  spdlog::info("{} is ready (pid {})", nameOf(worker), worker.process.pid);
+  logInfo("worker_ready",
+          {{"worker", nameOf(worker)},
+           {"row", worker.row},
+           {"incarnation", worker.incarnation},
+           {"worker_pid", worker.process.pid}},
+          "{} is ready (pid {})", nameOf(worker), worker.process.pid);
   if (std::exchange(worker.comesBack, false) && handlers_.noted)
     handlers_.noted(nameOf(worker) + " restarted");
   if (worker.role == WorkerRole::kForwarder || worker.role == WorkerRole::kCustodian)
@@ -243,7 +249,7 @@ void WorkerManager::killLater(Worker& worker, Millis deadline) {
   worker.stopTimer.expires_after(milliseconds(deadline));
   worker.stopTimer.async_wait([this, each = &worker](const boost::system::error_code& error) {
     if (error || each->process.pid == 0) return;
-    spdlog::warn("{} (pid {}) has not left in time: killing it", nameOf(*each), each->process.pid);
+    tell(LogAt::warn, "worker_late", *each, "has not left in time: killing it");
     end(*each);
   });
 }
@@ -301,6 +307,15 @@ std::string WorkerManager::nameOf(const Worker& worker) {
   if (worker.role == WorkerRole::kForwarder || worker.role == WorkerRole::kAcceptor)
     name.append("-").append(std::to_string(worker.row - firstRowOf(worker.role)));
   return name;
+}
+
+void WorkerManager::tell(LogAt level, std::string_view event, const Worker& worker, const std::string& text) {
+  logEvent(level, event,
+           {{"worker", nameOf(worker)},
+            {"row", worker.row},
+            {"incarnation", worker.incarnation},
+            {"worker_pid", worker.process.pid}},
+           "{} (pid {}) {}", nameOf(worker), worker.process.pid, text);
 }
 
 void WorkerManager::changedSoon() {

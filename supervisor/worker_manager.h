@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "common/doorbells.h"
+#include "common/log.h"
 #include "common/session_table.h"
 #include "supervisor/admin_context.h"
 #include "supervisor/control_server.h"
@@ -42,7 +43,6 @@ class WorkerManager {
     std::string runtimeDir;
     std::string programDir;  // where paradox-<role> are
     WorkersConfig workers;
-    uint32_t logLevel = 2;           // spdlog's numbers
     bool externalCustodian = false;  // somebody else starts it, and again when it dies
   };
   struct Handlers {
@@ -68,8 +68,8 @@ class WorkerManager {
   void start(WorkerRole role);
   // Tells those of a role to leave within `deadline`; who does not is killed. None of them is started again.
   void stop(WorkerRole role, Millis deadline);
-  // Timeouts, and the level of workers that start from here on.
-  void configure(const WorkersConfig& workers, uint32_t logLevel);
+  // Timeouts.
+  void configure(const WorkersConfig& workers);
   // Another number of a role's processes: more in free rows, or the last ones leave.
   void resize(WorkerRole role, uint32_t count);
   void killAll();        // and starts nobody any more
@@ -174,6 +174,8 @@ class WorkerManager {
   void changedSoon();
   Worker* of(ControlPeer& peer);
   static std::string nameOf(const Worker& worker);
+  // A line about a worker, which names it and has it in its fields: "forwarder-1 (pid 4711) <text>".
+  static void tell(LogAt level, std::string_view event, const Worker& worker, const std::string& text);
   bool adoptProcess(Worker& worker, int pid, uint64_t incarnation);
   void adoptLiving(Worker& worker);
   void adoptDead(Worker& worker);

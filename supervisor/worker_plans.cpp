@@ -64,9 +64,8 @@ void WorkerManager::startIn(uint8_t row, std::optional<WorkerId> predecessor) {
   fire(worker, WorkerEvent::kSpawnDue);
 }
 
-void WorkerManager::configure(const WorkersConfig& workers, uint32_t logLevel) {
+void WorkerManager::configure(const WorkersConfig& workers) {
   options_.workers = workers;
-  options_.logLevel = logLevel;
   lookInterval_ = lookIntervalOf(workers);
   for (auto& [row, worker] : workers_)
     worker->backoff = RespawnBackoff(workers.respawnBackoffMin.count(), workers.respawnBackoffMax.count());

@@ -38,7 +38,8 @@ void WorkerManager::spawnInto(Worker& worker) {
     addPredecessor(arguments, worker.predecessor->row, worker.predecessor->incarnation);
   auto process = spawn(options_.programDir + "/" + programName(worker.role), arguments);
   if (!process) {
-    spdlog::error("{}: {}", nameOf(worker), process.error().text);
+    logError("worker_not_started", {{"worker", nameOf(worker)}, {"row", worker.row}}, "{}: {}",
+             nameOf(worker), process.error().text);
     return fire(worker, WorkerEvent::kSpawnFailed);
   }
   enterRow(worker, std::move(*process), incarnation);
@@ -123,7 +124,7 @@ void WorkerManager::adopt() {
 }
 
 void WorkerManager::adoptLiving(Worker& worker) {
-  spdlog::info("{} (pid {}) lives on; waiting for its hello", nameOf(worker), worker.process.pid);
+  tell(LogAt::info, "worker_adopted", worker, "lives on; waiting for its hello");
   watchDeath(worker);
   fire(worker, WorkerEvent::kSpawned);
   auto plan = static_cast<WorkerPlan>(table_.worker(worker.row).plan.load());
@@ -132,14 +133,19 @@ void WorkerManager::adoptLiving(Worker& worker) {
     fire(worker, WorkerEvent::kLeaveOrdered);
     killLater(worker, (options_.workers.drainMax + kLeaveSlack).count());
   } else if (plan == WorkerPlan::kArriving && hasPredecessor(worker.process.pid)) {
-    spdlog::warn("{} was a successor whose turn had not come: it goes", nameOf(worker));
+    tell(LogAt::warn, "worker_dismissed", worker, "was a successor whose turn had not come: it goes");
     kill(worker.row);
   }
 }
 
 void WorkerManager::adoptDead(Worker& worker) {
   WorkerRow& entry = table_.worker(worker.row);
-  spdlog::warn("{} (pid {}) died while there was no supervisor", nameOf(worker), entry.pid.load());
+  logWarn("worker_died",
+          {{"worker", nameOf(worker)},
+           {"row", worker.row},
+           {"incarnation", worker.incarnation},
+           {"worker_pid", entry.pid.load()}},
+          "{} (pid {}) died while there was no supervisor", nameOf(worker), entry.pid.load());
   worker.wanted = static_cast<WorkerPlan>(entry.plan.load()) == WorkerPlan::kStays;
   if (entry.ready.load() != 0) worker.readySince = monotonicMillis() - kServedLong;  // nobody saw since when
   worker.state = worker.wanted ? WorkerState::kStarting : WorkerState::kLeaving;
@@ -190,19 +196,33 @@ void WorkerManager::bury(Worker& worker, bool respawn) {
     if (other->peer) other->peer->send(message);
   if (tell) tellPeersChanged(&worker);
   if (respawn) {
-    spdlog::warn("{} (pid {}) died: {}", nameOf(worker), pid, how);
+    logWarn("worker_died",
+            {{"worker", nameOf(worker)},
+             {"row", worker.row},
+             {"incarnation", message.incarnation},
+             {"worker_pid", pid},
+             {"reason", how}},
+            "{} (pid {}) died: {}", nameOf(worker), pid, how);
     worker.comesBack = true;
     if (handlers_.noted) handlers_.noted(nameOf(worker) + " died (" + how + ")");
     row.restarts.fetch_add(1);
     backOff(worker, served);
   } else {
-    spdlog::info("{} (pid {}) has left: {}", nameOf(worker), pid, how);
+    logInfo("worker_left",
+            {{"worker", nameOf(worker)},
+             {"row", worker.row},
+             {"incarnation", message.incarnation},
+             {"worker_pid", pid},
+             {"reason", how}},
+            "{} (pid {}) has left: {}", nameOf(worker), pid, how);
   }
 }
 
 void WorkerManager::backOff(Worker& worker, Millis servedMs) {
   Millis wait = worker.backoff.afterDeath(servedMs);
-  if (wait > 0) spdlog::warn("{} is started again in {} ms", nameOf(worker), wait);
+  if (wait > 0)
+    logWarn("worker_waits", {{"worker", nameOf(worker)}, {"row", worker.row}}, "{} is started again in {} ms",
+            nameOf(worker), wait);
   worker.respawnTimer.expires_after(milliseconds(wait));
   worker.respawnTimer.async_wait([this, &worker](const boost::system::error_code& error) {
     if (!error && worker.wanted) fire(worker, WorkerEvent::kSpawnDue);

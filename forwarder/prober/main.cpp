@@ -9,7 +9,7 @@
 int main(int argc, char** argv) {
   using namespace ppx;
   WorkerIdentity identity = parseWorkerArguments(WorkerRole::kProber, argc, argv);
-  startLog("prober");
+  startLog("prober", LogOrigin{identity.id.row, identity.id.incarnation});
   std::signal(SIGPIPE, SIG_IGN);
   // Ctrl-C reaches the whole process group; who stops is the supervisor's to say.
   std::signal(SIGINT, SIG_IGN);

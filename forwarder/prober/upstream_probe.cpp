@@ -124,8 +124,9 @@ void UpstreamProbe::perform(uint32_t actions, const std::string& detail) {
   if ((actions & probe::kPublish) != 0) publish(detail);
   if (machine_.state() == ProbeState::kPolled && !saidPolled_) {
     saidPolled_ = true;
-    spdlog::info("upstream {} has no `live` method; `ready` is asked each {} ms instead", label_,
-                 machine_.interval());
+    logInfo("upstream_polled", {{"upstream", label_}},
+            "upstream {} has no `live` method; `ready` is asked each {} ms instead", label_,
+            machine_.interval());
   }
 }
 
@@ -151,11 +152,13 @@ void UpstreamProbe::publish(const std::string& detail) {
 
 void UpstreamProbe::logHealth(UpstreamHealth health, const std::string& detail) const {
   if (health == UpstreamHealth::kReady)
-    spdlog::info("upstream {} is ready", label_);
+    logInfo("upstream_ready", {{"upstream", label_}}, "upstream {} is ready", label_);
   else if (health == UpstreamHealth::kNotReady)
-    spdlog::info("upstream {} is not ready: {}", label_, detail);
+    logInfo("upstream_not_ready", {{"upstream", label_}, {"reason", detail}}, "upstream {} is not ready: {}",
+            label_, detail);
   else
-    spdlog::warn("upstream {} is down: {}", label_, detail);
+    logWarn("upstream_down", {{"upstream", label_}, {"reason", detail}}, "upstream {} is down: {}", label_,
+            detail);
 }
 
 void UpstreamProbe::armTimer() {

@@ -49,6 +49,7 @@ AdminServer::AdminServer(AdminContext context)
   addMetricsRoute(server_, context_, registry_);
   addOperationRoutes(server_, context_);
   addEventRoute(server_, context_);
+  addLogRoutes(server_, context_);
   if (context_.onUpstreamChanged)
     context_.onUpstreamChanged(
         [this](uint32_t upstream, uint32_t generation) { registry_.changed(upstream, generation); });
@@ -76,7 +77,7 @@ bool AdminServer::gate(const httplib::Request& request, httplib::Response& respo
   if (!authorized(request, response)) return true;
   // A form of another site's page can only send the simple types.
   bool hasBody = request.has_header("Content-Length") && request.get_header_value("Content-Length") != "0";
-  if (request.method == "POST" && hasBody &&
+  if (request.method != "GET" && hasBody &&
       request.get_header_value("Content-Type").rfind("application/json", 0) != 0) {
     replyError(response, 415, "unsupported_type", "send the body with Content-Type: application/json");
     return true;

@@ -42,6 +42,7 @@ void addUpstreamRoutes(HttpServer& server, const AdminContext& context, Upstream
 void addDownstreamRoutes(HttpServer& server, const AdminContext& context, const UpstreamRegistry& registry);
 void addStatusRoutes(HttpServer& server, const AdminContext& context, const UpstreamRegistry& registry);
 void addOperationRoutes(HttpServer& server, const AdminContext& context);
+void addLogRoutes(HttpServer& server, const AdminContext& context);
 void addEventRoute(HttpServer& server, const AdminContext& context);
 void addMetricsRoute(HttpServer& server, const AdminContext& context, const UpstreamRegistry& registry);
 

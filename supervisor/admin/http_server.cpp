@@ -111,6 +111,8 @@ void HttpServer::route(const std::string& method, const std::string& pattern, Ro
   if (size_t star = pattern.find('*'); star != std::string::npos) expression.replace(star, 1, "([^/]+)");
   if (method == "GET")
     Get(expression, std::move(handler));
+  else if (method == "PUT")
+    Put(expression, std::move(handler));
   else
     Post(expression, std::move(handler));
 }

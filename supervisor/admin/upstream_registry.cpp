@@ -17,6 +17,12 @@ UpstreamLife lifeOf(const UpstreamSlot& slot) {
   return lifeState<UpstreamLife>(slot.life.load());
 }
 
+void logUpstream(std::string_view event, const UpstreamSlot& slot, std::string_view what) {
+  std::string place = std::string(slot.host) + ":" + std::to_string(slot.port.load());
+  logInfo(event, {{"upstream", place}, {"upstream_uuid", Uuid{slot.uuidHigh.load(), slot.uuidLow.load()}}},
+          "upstream {}{}", place, what);
+}
+
 }  // namespace
 
 UpstreamState upstreamState(const UpstreamSlot& slot) {
@@ -98,7 +104,7 @@ AddOutcome UpstreamRegistry::add(const UpstreamRequest& request) {
   slot.health.store(lifeWord(generation, static_cast<uint8_t>(UpstreamHealth::kProbing)));
   slot.life.store(lifeWord(generation, static_cast<uint8_t>(UpstreamLife::kActive)));
   announce();
-  spdlog::info("upstream {}:{} is registered as {}", request.host, request.port, uuidText(uuid));
+  logUpstream("upstream_registered", table_->upstream(*free), " is registered");
   return {AddOutcome::Kind::kAdded, {*free, generation, uuid}};
 }
 
@@ -154,7 +160,7 @@ bool UpstreamRegistry::remove(const Uuid& uuid) {
   if (life == lifeWord(found->generation, static_cast<uint8_t>(UpstreamLife::kActive))) {
     slot.drainSinceMs.store(static_cast<uint64_t>(monotonicMillis()));
     slot.life.store(lifeWord(found->generation, static_cast<uint8_t>(UpstreamLife::kDraining)));
-    spdlog::info("upstream {}:{} is drained", slot.host, slot.port.load());
+    logUpstream("upstream_drains", slot, " is drained");
     announce();
     news_.notify_all();
     // Where no forwarder serves, nobody will answer.
@@ -194,8 +200,7 @@ void UpstreamRegistry::freeIfDrained(uint32_t index) {
   bool overdue = static_cast<uint64_t>(monotonicMillis()) - since > patience;
   uint32_t generation = lifeGeneration(life);
   if (!overdue && !streamsEnded(slot, generation)) return;
-  spdlog::info("upstream {}:{} is removed{}", slot.host, slot.port.load(),
-               overdue ? " without an answer" : "");
+  logUpstream("upstream_removed", slot, overdue ? " is removed without an answer" : " is removed");
   slot.life.store(lifeWord(generation + 1, static_cast<uint8_t>(UpstreamLife::kFree)));
   announce();
 }

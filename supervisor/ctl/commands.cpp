@@ -170,6 +170,19 @@ int closeSession(const GatewayClient& gateway, const Output& output, const std::
   return printed(answer, output, uuid + " is closing");
 }
 
+int logLevels(const GatewayClient& gateway, const Output& output, const std::string& level,
+              const std::string& role) {
+  Json wanted{{"level", level}};
+  if (!role.empty()) wanted["role"] = role;
+  auto answer = level.empty() ? gateway.get("/admin/log") : gateway.put("/admin/log", wanted.dump());
+  if (auto code = failed(answer, output)) return *code;
+  TextTable table({"PROCESSES", "LEVEL"});
+  const Json levels = answer.value().body.value("levels", Json::object());
+  for (const auto& [name, now] : levels.items())
+    table.add({name, now.is_string() ? now.get<std::string>() : now.dump()});
+  return printed(answer, output, table.text(output.terminal));
+}
+
 int checkReady(const GatewayClient& gateway, const Output& output) {
   auto answer = gateway.get("/health/ready");
   if (!answer) return *failed(answer, output);

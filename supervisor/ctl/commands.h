@@ -32,6 +32,9 @@ int showSessions(const GatewayClient& gateway, const Output& output, const Sessi
 int addUpstream(const GatewayClient& gateway, const Output& output, const UpstreamToAdd& upstream);
 int deleteUpstream(const GatewayClient& gateway, const Output& output, const std::string& uuid);
 int closeSession(const GatewayClient& gateway, const Output& output, const std::string& uuid);
+// Sets the level of all processes, or of those of one role, unless `level` is empty; prints those in use.
+int logLevels(const GatewayClient& gateway, const Output& output, const std::string& level,
+              const std::string& role);
 int checkReady(const GatewayClient& gateway, const Output& output);
 
 }  // namespace ppx::ctl

@@ -61,6 +61,11 @@ Result<Answer> GatewayClient::get(const std::string& path) const {
   return exchange(target_, token_, [&](httplib::Client& http) { return http.Get(path); });
 }
 
+Result<Answer> GatewayClient::put(const std::string& path, const std::string& body) const {
+  return exchange(target_, token_,
+                  [&](httplib::Client& http) { return http.Put(path, body, "application/json"); });
+}
+
 Result<Answer> GatewayClient::post(const std::string& path, const std::string& body) const {
   return exchange(target_, token_, [&](httplib::Client& http) {
     return body.empty() ? http.Post(path) : http.Post(path, body, "application/json");

@@ -35,6 +35,7 @@ class GatewayClient {
   static Result<GatewayClient> open(const Target& target);
 
   Result<Answer> get(const std::string& path) const;
+  Result<Answer> put(const std::string& path, const std::string& body) const;
   Result<Answer> post(const std::string& path, const std::string& body = {}) const;
 
  private:

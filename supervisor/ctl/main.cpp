@@ -27,6 +27,7 @@ struct CommandLine {
   std::string uuid;
   std::string what;
   int count = 0;
+  std::string role;
   bool follow = false;
   std::function<int(const GatewayClient&)> command;
 };
@@ -66,7 +67,8 @@ void describeUpstream(CLI::App& app, CommandLine& line) {
 
 void describeOperations(CLI::App& app, CommandLine& line) {
   CLI::App* restarts = app.add_subcommand("restart", "restart processes; no client notices");
-  restarts->add_option("what", line.what, "forwarders, acceptors, prober, custodian, or one as forwarder-N")->required();
+  restarts->add_option("what", line.what, "forwarders, acceptors, prober, custodian, or one as forwarder-N")
+      ->required();
   restarts->callback([&line] {
     line.command = [&line](const GatewayClient& g) { return restart(g, line.output, line.what); };
   });
@@ -105,6 +107,15 @@ void describeCommands(CLI::App& app, CommandLine& line) {
   close->add_option("uuid", line.uuid, "of the session")->required();
   close->callback([&line] {
     line.command = [&line](const GatewayClient& g) { return closeSession(g, line.output, line.uuid); };
+  });
+  CLI::App* log = app.add_subcommand("log", "how much its processes log; with LEVEL: from here on");
+  log->add_option("level", line.what,
+                  "trace, debug, info, warn, error, critical, off, or configured: as the file says");
+  log->add_option("--role", line.role, "only supervisor, forwarder, acceptor, prober or custodian");
+  log->callback([&line] {
+    line.command = [&line](const GatewayClient& g) {
+      return logLevels(g, line.output, line.what, line.role);
+    };
   });
   app.add_subcommand("check", "is it ready for clients?")->callback([&line] {
     line.command = [&line](const GatewayClient& g) { return checkReady(g, line.output); };

@@ -52,8 +52,9 @@ void CustodyPeer::close() {
 void CustodyPeer::end(const char* complaint) {
   if (ended_) return;
   if (complaint != nullptr)
-    spdlog::warn("a peer (row {}, incarnation {}) is disconnected: {}", worker_.row, worker_.incarnation,
-                 complaint);
+    logWarn("peer_disconnected", {{"peer_row", worker_.row}, {"peer_incarnation", worker_.incarnation}},
+            "a peer (row {}, incarnation {}) is disconnected: {}", worker_.row, worker_.incarnation,
+            complaint);
   close();
   handlers_.ended(*this);
 }

@@ -29,9 +29,10 @@ void renewOnSignal(boost::asio::signal_set& signals, const std::function<void()>
 int main(int argc, char** argv) {
   using namespace ppx;
   constexpr int kTryAgain = 75;  // EX_TEMPFAIL
-  startLog("custodian");
+  startLog("custodian", LogOrigin{kCustodianRow, 0});
   std::optional<Succession> succession = takeSuccession(argc, argv);
   WorkerIdentity identity = parseWorkerArguments(WorkerRole::kCustodian, argc, argv);
+  setLogIncarnation(identity.id.incarnation);
   ::signal(SIGPIPE, SIG_IGN);
   ::signal(SIGINT, SIG_IGN);  // Ctrl-C reaches the whole process group; the supervisor tells us when to leave
 

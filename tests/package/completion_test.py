@@ -71,6 +71,11 @@ class Completion(unittest.TestCase):
         self.assertEqual(self.complete('--runtime-dir', f'{folder}/'), [f'{folder}/sub'])
         self.assertEqual(sorted(self.complete('--token-file', f'{folder}/')), [f'{folder}/sub', f'{folder}/token'])
 
+    def test_offers_levels_and_roles_of_the_log(self):
+        self.assertTrue({'debug', 'configured'} <= set(self.complete('log', '')))
+        self.assertEqual(self.complete('log', '--role', 'fo'), ['forwarder'])
+        self.assertEqual(self.complete('log', '--role', 'forwarder', 'tr'), ['trace'])
+
     def test_offers_the_upstreams_that_the_gateway_has(self):
         upstream = self.gateway.get('/upstream')['upstreams'][0]['uuid']
         self.assertEqual(self.here('upstream', 'delete', ''), [upstream])

@@ -435,7 +435,8 @@ def wrong():
     assert subprocess.run(['systemctl', 'start', 'paradoxd.service'], capture_output=True).returncode != 0
     assert systemctl('show', '-P', 'NRestarts', 'paradoxd.service') == '0'
     assert systemctl('show', '-P', 'ExecMainStatus', 'paradoxd.service') == '78'
-    assert 'nonsense' in run('journalctl', '-u', 'paradoxd', '-o', 'cat').stdout
+    entry = wait_for_entry('PPX_EVENT=config_refused')
+    assert 'nonsense' in entry['MESSAGE'] and entry['PRIORITY'] == '3', entry
     CONFIG.write_text(good)
     start()
 
@@ -448,6 +449,63 @@ def foreground():
     assert 'INVOCATION_ID' in os.environ
     assert gateway.stop() == 0
     assert processes() == {}, processes()
+
+
+def entries(*matches):
+    """What the journal has from the gateway, each line as its fields."""
+    said = run('journalctl', '-u', 'paradoxd', '-u', 'paradox-custodian', '-o', 'json', '--all', *matches).stdout
+    return [json.loads(line) for line in said.splitlines()]
+
+
+def wait_for_entry(*matches):
+    return until(f'{matches} in the journal', lambda: entries(*matches))[-1]
+
+
+def status_line():
+    return systemctl('show', '-P', 'StatusText', 'paradoxd.service')
+
+
+def journal():
+    """Lines are in the journal with their fields; `systemctl status` has a line for a person; levels change at run time."""
+    install()
+    start()
+    until('the line', lambda: status_line() == 'serving: 0 sessions, 0 of 0 upstreams ready')
+    start_echo()
+    upstream = f'127.0.0.1:{WORKER}'
+    entry = wait_for_entry('PPX_EVENT=upstream_ready')
+    assert entry['SYSLOG_IDENTIFIER'] == 'paradox-prober' and entry['PPX_WORKER'] == 'prober', entry
+    assert entry['_TRANSPORT'] == 'journal' and entry['PRIORITY'] == '6', entry
+    assert entry['PPX_UPSTREAM'] == upstream and entry['MESSAGE'] == f'upstream {upstream} is ready', entry
+    entry = wait_for_entry('PPX_EVENT=worker_ready', 'PPX_WORKER=forwarder-1')
+    assert entry['SYSLOG_IDENTIFIER'] == 'paradoxd' and entry['PPX_ROW'] == '1' and int(entry['PPX_INCARNATION']) > 0, entry
+    until('the upstream in the line', lambda: re.fullmatch(
+        rf'serving: 0 sessions, 1 of 1 upstream ready; upstream {upstream} ready \d\d:\d\d:\d\d', status_line()))
+    assert 'serving: 0 sessions, 1 of 1' in run('systemctl', 'status', 'paradoxd.service').stdout
+
+    # An ordinary session is not worth a line, but for who asks.
+    lines = len(entries())
+    with socket.create_connection(('127.0.0.1', CLIENTS), timeout=DEADLINE) as client:
+        client.sendall(b'hello')
+        assert client.recv(5) == b'hello'
+    until('it is gone', lambda: not get('/downstream')['downstreams'])
+    assert len(entries()) == lines, entries()[lines:]
+    assert 'forwarder\tdebug' in run('paradoxctl', 'log', 'debug').stdout
+    for name in ('paradoxd', 'paradox-forwarder-0', 'paradox-forwarder-1', 'paradox-acceptor-0', 'paradox-prober',
+                 'paradox-custodian'):
+        until(name, lambda: 'level debug' in run('journalctl', '-t', name, '-p', 'debug', '-o', 'cat').stdout)
+    with socket.create_connection(('127.0.0.1', CLIENTS), timeout=DEADLINE) as client:
+        client.sendall(b'hello')
+        assert client.recv(5) == b'hello'
+        uuid = get('/downstream')['downstreams'][0]['uuid']
+        until('the session in the line', lambda: 'serving: 1 session,' in status_line())
+    entry = wait_for_entry(f'PPX_SESSION={uuid}', 'PPX_EVENT=session_ended')
+    assert entry['PPX_REASON'] and entry['PRIORITY'] == '7' and entry['PPX_WORKER'].startswith('forwarder-'), entry
+
+    forwarder = next(pid for pid, name in processes().items() if name == 'paradox-forwarder')
+    os.kill(forwarder, signal.SIGKILL)
+    until('what happened last', lambda: re.search(r'forwarder-\d restarted \d\d:\d\d:\d\d$', status_line()))
+    entry = wait_for_entry('PPX_EVENT=worker_died', f'PPX_WORKER_PID={forwarder}')
+    assert entry['PRIORITY'] == '4' and 'signal 9' in entry['PPX_REASON'], entry
 
 
 def scenario(name):

@@ -70,6 +70,11 @@ class Crashes(OnAMachine):
         self.run_scenario('custody_lost')
 
 
+class Journal(OnAMachine):
+    def test_the_journal_has_fields_and_the_status_a_line(self):
+        self.run_scenario('journal')
+
+
 class Rights(OnAMachine):
     def test_it_is_not_root_and_reads_what_its_group_may(self):
         self.run_scenario('rights')

@@ -26,6 +26,9 @@ class AdminClient {
     std::string message() const { return body.at("error").at("message"); }
   };
   Reply get(const std::string& path) { return read(http_.Get(path)); }
+  Reply put(const std::string& path, const std::string& body) {
+    return read(http_.Put(path, body, "application/json"));
+  }
   Reply post(const std::string& path, const std::string& body = {}) {
     return read(body.empty() ? http_.Post(path) : http_.Post(path, body, "application/json"));
   }

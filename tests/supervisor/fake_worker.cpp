@@ -32,7 +32,8 @@ int main(int argc, char** argv) {
   const char* given = std::getenv((std::string("PPX_FAKE_") + workerRoleName(identity.role)).c_str());
   std::string manner = given == nullptr ? "" : given;
   if (manner == "exit" || (manner == "sterile" && identity.predecessor)) return 3;
-  startLog(std::string("fake-") + workerRoleName(identity.role));
+  startLog(std::string("fake-") + workerRoleName(identity.role),
+           LogOrigin{identity.id.row, identity.id.incarnation});
   boost::asio::io_context io(1);
   ControlClient* client = nullptr;
   ControlClient::Handlers handlers;
