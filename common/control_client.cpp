@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "common/clock.h"
+#include "common/last_words.h"
 #include "common/log.h"
 #include "common/log_settings.h"
 #include "common/seqpacket.h"
@@ -74,7 +75,15 @@ ControlClient::ControlClient(boost::asio::io_context& io, WorkerIdentity identit
       handlers_(std::move(handlers)),
       channel_(io),
       redialTimer_(io),
-      beatTimer_(io) {}
+      beatTimer_(io) {
+  keepLastWords();
+}
+
+// A custodian that somebody else started learns its incarnation by the Welcome.
+void ControlClient::keepLastWords() {
+  if (identity_.id.incarnation != 0)
+    keepLastWordsIn(identity_.runtimeDir + "/" + lastWordsName(identity_.id.row, identity_.id.incarnation));
+}
 
 void ControlClient::start() {
   dial();
@@ -201,6 +210,7 @@ void ControlClient::onWelcome(const control::Welcome& message, std::vector<Uniqu
   if (table_ != nullptr) return;  // an adoption: everything stands
   identity_.id.incarnation = message.incarnation;
   setLogIncarnation(message.incarnation);
+  keepLastWords();
   if (descriptors.size() != control::kWelcomeDescriptors) {
     spdlog::critical("the welcome came with {} descriptors instead of {}", descriptors.size(),
                      control::kWelcomeDescriptors);
@@ -210,7 +220,9 @@ void ControlClient::onWelcome(const control::Welcome& message, std::vector<Uniqu
   descriptors.erase(descriptors.begin());
   auto doorbells = Doorbells::fromDescriptors(std::move(descriptors));
   if (!table || !doorbells) {
-    spdlog::critical("cannot use the table: {}", table ? doorbells.error().text : table.error().text);
+    const std::string why = "cannot use the table: " + (table ? doorbells.error().text : table.error().text);
+    spdlog::critical("{}", why);
+    leaveLastWords(why);
     ::_exit(1);
   }
   table_ = std::make_unique<Table>(std::move(*table));

@@ -63,6 +63,7 @@ class ControlClient {
   template <typename T>
   void send(const T& message);
   void beat();
+  void keepLastWords();
 
   boost::asio::io_context& io_;
   WorkerIdentity identity_;

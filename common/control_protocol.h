@@ -178,6 +178,8 @@ struct TookOver {
   uint32_t claimUs = 0;
   uint32_t descriptorsUs = 0;
   uint32_t servedUs = 0;
+  uint32_t reconcileUs = 0;  // of that, spent on asking the kernel and rebuilding windows, in all
+  uint64_t newsUs = 0;       // CLOCK_MONOTONIC at that news
 };
 
 // The custodian's, supervisor/custodian/renewal.h. The new program dials anew, says Hello and Ready, then this.

@@ -12,6 +12,7 @@
 #include <cstring>
 
 #include "common/clock.h"
+#include "common/last_words.h"
 #include "common/mail_head.h"
 #include "common/table_minor.h"
 
@@ -98,7 +99,10 @@ void format(const Table& table) {
 }  // namespace
 
 void invariantBroken(const char* what, const char* file, int line) {
-  std::fprintf(stderr, "invariant broken: %s (%s:%d)\n", what, file, line);
+  char words[kMaxLastWords];
+  std::snprintf(words, sizeof(words), "invariant broken: %s (%s:%d)", what, file, line);
+  std::fprintf(stderr, "%s\n", words);
+  leaveLastWords(words);
   std::abort();
 }
 

@@ -6,6 +6,7 @@
 
 #include "common/failpoint.h"
 #include "common/handoff_protocol.h"
+#include "common/last_words.h"
 #include "common/limits.h"
 #include "common/log.h"
 #include "forwarder/in_hand.h"
@@ -116,6 +117,7 @@ void Forwarder::onWelcome(Table& table, Doorbells& doorbells) {
   if (auto listening = handoff_.listen(identity_.runtimeDir + "/" + handoff::socketName(identity_.id.row));
       !listening) {
     spdlog::critical("{}", listening.error().text);
+    leaveLastWords(listening.error().text);
     std::_Exit(1);
   }
   doorbell_.assign(doorbells.descriptor(identity_.id.row));

@@ -43,11 +43,13 @@ void Forwarder::resume(SlotRef ref, UniqueFd socket, bool planned) {
   InHand inHand(figures(), ref);
   Serving& s = *serving_;
   Session& session = s.sessions.insert(std::make_unique<Session>(*this, io_, ref, std::move(socket)));
+  const uint64_t begunUs = monotonicMicros();
   Takeover::Reconciled found =
       Takeover::reconcile(s.table, s.journal, session, s.takeover.takeSegments(ref.slot));
   failpoint("takeover.reconciled");
   SessionSlot& slot = session.slot();
   TakeoverLedger::Taken taken;
+  taken.reconcileUs = static_cast<uint32_t>(monotonicMicros() - begunUs);
   const uint64_t quietSince = slot.quiesced.exchange(0) >> 8;
   if (planned) {
     refill_.onServed(session);

@@ -36,7 +36,7 @@ size_t TakeoverLedger::sourceOf(WorkerId from, bool planned) {
   source.figures.fromRow = from.row;
   source.figures.fromIncarnation = from.incarnation;
   source.figures.planned = planned ? 1 : 0;
-  source.sinceUs = monotonicMicros();
+  source.sinceUs = source.figures.newsUs = monotonicMicros();
   sources_.push_back(source);
   return sources_.size() - 1;
 }
@@ -69,6 +69,7 @@ void TakeoverLedger::taken(SlotRef ref, const Taken& session) {
   figures.mismatches += session.mismatch ? 1 : 0;
   figures.inputBytes += session.inputBytes;
   figures.outputBytes += session.outputBytes;
+  figures.reconcileUs += session.reconcileUs;
   if (!session.closed) {
     ++figures.sessions;
     ++source->stalled;
@@ -90,7 +91,7 @@ void TakeoverLedger::notOurs(SlotRef ref) {
 }
 
 void TakeoverLedger::noteProgress(Source& source) {
-  const auto elapsed = static_cast<uint32_t>(monotonicMicros() - source.sinceUs);
+  const auto elapsed = static_cast<uint32_t>(std::max<uint64_t>(1, monotonicMicros() - source.sinceUs));
   if (source.figures.waiting != 0) return;
   if (source.figures.descriptorsUs == 0) source.figures.descriptorsUs = elapsed;
   if (source.stalled == 0) source.figures.servedUs = elapsed;

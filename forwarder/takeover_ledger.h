@@ -21,6 +21,7 @@ class TakeoverLedger {
     uint64_t inputBytes = 0;    // waiting in the journal
     uint64_t outputBytes = 0;   // in the mailbox, not yet sent
     uint64_t quietSinceUs = 0;  // monotonic; 0: since the news of the death
+    uint32_t reconcileUs = 0;   // spent on it: the kernel asked, windows rebuilt
   };
   using Send = std::function<void(const control::TookOver&)>;
   // `flows`: the session can submit again, or has ended.

@@ -16,6 +16,7 @@
 namespace ppx {
 
 class EventLog;
+class ObituaryBook;
 
 struct ListenerStatus {
   std::string name;
@@ -68,6 +69,8 @@ struct AdminContext {
   std::function<OperationAnswer(const OperationRequest&)> operate = {};
   // As above; the levels are in the table's header.
   std::function<OperationAnswer(const LogChange&)> changeLog = {};
+  // How its workers died; null: nobody keeps that (tests).
+  const ObituaryBook* obituaries = nullptr;
 };
 
 }  // namespace ppx

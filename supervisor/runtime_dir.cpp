@@ -12,6 +12,7 @@
 #include "common/control_protocol.h"
 #include "common/custody_protocol.h"
 #include "common/handoff_protocol.h"
+#include "common/last_words.h"
 
 namespace ppx {
 namespace {
@@ -144,6 +145,10 @@ void RuntimeDir::removeFiles(bool custodysToo) {
   for (uint8_t row = 0; row < kMaxForwarders; ++row) remove(handoff::socketName(row));
   remove(kAdminPortFileName);
   remove("roll");
+  remove(kObituariesFileName);
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(path_, ignored))
+    if (const std::string name = entry.path().filename().string(); name.starts_with(kLastWordsPrefix)) remove(name);
   abandon();
 }
 

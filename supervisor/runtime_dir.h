@@ -16,6 +16,7 @@ namespace ppx {
 
 inline constexpr char kPidFileName[] = "paradoxd.pid";
 inline constexpr char kAdminPortFileName[] = "admin.port";
+inline constexpr char kObituariesFileName[] = "obituaries.json";
 
 // $RUNTIME_DIRECTORY, else /run/paradoxplex for root, else $XDG_RUNTIME_DIR/paradoxplex, else
 // /tmp/paradoxplex-<uid>.

@@ -132,6 +132,12 @@ bool hasCrashed(const Process& process) {
   return info.si_code == CLD_EXITED ? info.si_status != 0 : info.si_status != SIGKILL;
 }
 
+bool endedWell(const Process& process) {
+  siginfo_t info{};
+  return ::waitid(P_PIDFD, static_cast<id_t>(process.pidfd.get()), &info, WEXITED | WNOHANG | WNOWAIT) != 0 ||
+         (info.si_code == CLD_EXITED && info.si_status == 0);
+}
+
 std::string reap(const Process& process) {
   siginfo_t info{};
   if (::waitid(P_PIDFD, static_cast<id_t>(process.pidfd.get()), &info, WEXITED | WNOHANG) != 0)

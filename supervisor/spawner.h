@@ -28,6 +28,8 @@ void killNow(const Process& process);    // SIGKILL
 void terminate(const Process& process);  // SIGTERM
 // After it is dead, before it is reaped: it crashed, as far as its end tells. SIGKILL is somebody else's doing.
 bool hasCrashed(const Process& process);
+// The same: its exit code was 0, or it is not known.
+bool endedWell(const Process& process);
 // After it is dead: reaps it if it was our child. How it ended, for people ("exit code 1", "signal 9
 // (Killed)").
 std::string reap(const Process& process);

@@ -68,12 +68,16 @@ void Supervisor::makeWorkers() {
   handlers.renewed = [this](const control::Renewed& report) { operations_->renewed(report); };
   handlers.tookOver = [this](uint8_t row, const control::TookOver& report) {
     operations_->tookOver(row, report);
+    obituaries_->tookOver(row, report);
   };
+  handlers.died = [this](WorkerDeath death) { obituaries_->died(std::move(death)); };
   handlers.upstreamChanged = [this](uint32_t upstream, uint32_t generation) {
     if (upstream < table_->sizes().upstreamSlots) serviceStatus_.noteUpstream(table_->upstream(upstream));
     if (upstreamChanged_) upstreamChanged_(upstream, generation);
   };
   handlers.noted = [this](const std::string& what) { serviceStatus_.note(what); };
+  obituaries_.emplace(io_, *table_, dir_, events_, obituaryBook_);
+  obituaries_->start();
   workers_.emplace(io_, std::move(options), *table_, *doorbells_, sockets_, std::move(handlers));
   operations_.emplace(OperationTools{io_, *workers_, events_, config_.workers}, [this] { publishStatus(); });
   if (rollNote_) operations_->resume(rollNote_->operation, rollNote_->name);

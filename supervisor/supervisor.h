@@ -23,6 +23,7 @@
 #include "supervisor/custody_keeper.h"
 #include "supervisor/exit_codes.h"
 #include "supervisor/handed_sockets.h"
+#include "supervisor/obituaries.h"
 #include "supervisor/operations.h"
 #include "supervisor/runtime_dir.h"
 #include "supervisor/service_job.h"
@@ -149,6 +150,8 @@ class Supervisor {
   std::optional<WorkerManager> workers_;
   std::optional<CustodyKeeper> custody_;
   EventLog events_;
+  ObituaryBook obituaryBook_;
+  std::optional<Obituaries> obituaries_;
   std::optional<Operations> operations_;
   AdminContext::UpstreamChangedHandler upstreamChanged_;
   std::unique_ptr<AdminServer> admin_;

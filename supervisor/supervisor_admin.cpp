@@ -52,7 +52,8 @@ AdminContext Supervisor::adminContext() {
           [this](AdminContext::UpstreamChangedHandler handler) { upstreamChanged_ = std::move(handler); },
           &events_,
           [this](const OperationRequest& request) { return operate(request); },
-          [this](const LogChange& change) { return onLoop([this, change] { return changeLog(change); }); }};
+          [this](const LogChange& change) { return onLoop([this, change] { return changeLog(change); }); },
+          &obituaryBook_};
 }
 
 OperationAnswer Supervisor::operate(const OperationRequest& request) {

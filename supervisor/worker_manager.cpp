@@ -269,6 +269,7 @@ void WorkerManager::killAll() {
 
 // Not SIGKILL where that would be a crash to whoever starts it again.
 void WorkerManager::end(Worker& worker) {
+  worker.sentAway = true;
   if (isExternal(worker))
     terminate(worker.process);
   else

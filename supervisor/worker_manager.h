@@ -21,6 +21,7 @@
 #include "supervisor/admin_context.h"
 #include "supervisor/control_server.h"
 #include "supervisor/custody_keeper.h"
+#include "supervisor/obituary.h"
 #include "supervisor/respawn_backoff.h"
 #include "supervisor/silence_watch.h"
 #include "supervisor/spawner.h"
@@ -50,6 +51,7 @@ class WorkerManager {
     AdminContext::UpstreamChangedHandler upstreamChanged;
     std::function<void(uint8_t row, const control::HandedOver&)> handedOver;
     std::function<void(uint8_t row, const control::TookOver&)> tookOver;
+    std::function<void(WorkerDeath)> died = {};  // not those that were to end
     std::function<void(const std::string&)> noted = {};  // for a person: deaths, and who serves again
     std::function<void(const control::Renewed&)> renewed = {};
   };
@@ -129,6 +131,7 @@ class WorkerManager {
     uint32_t deaths = 0;
     bool comesBack = false;               // the last one died, and not by plan
     bool wasSilent = false;               // and was killed for that
+    bool sentAway = false;                // killed or ended by plan
     std::optional<WorkerId> predecessor;  // whose successor it is started as, while that lives
     std::optional<uint8_t> heir;          // who takes what it leaves
     uint32_t stopDeadlineMs = 0;
@@ -161,6 +164,7 @@ class WorkerManager {
   void welcome(Worker& worker, bool knowsTable);
   void announce(Worker& worker);
   void bury(Worker& worker, bool respawn);
+  WorkerDeath deathOf(const Worker& worker) const;
   uint32_t heirOf(const Worker& worker, bool respawn) const;
   void withdraw(Worker& worker);
   void stop(Worker& worker, Millis deadline);

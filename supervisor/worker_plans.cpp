@@ -103,7 +103,9 @@ void WorkerManager::kill(uint8_t row) {
   worker.wanted = false;
   worker.respawnTimer.cancel();
   fire(worker, WorkerEvent::kStopOrdered);
-  if (worker.process.pid != 0) killNow(worker.process);
+  if (worker.process.pid == 0) return;
+  worker.sentAway = true;
+  killNow(worker.process);
 }
 
 void WorkerManager::bequeath(uint8_t row, uint8_t heir) {

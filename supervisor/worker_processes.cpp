@@ -48,6 +48,7 @@ void WorkerManager::spawnInto(Worker& worker) {
 void WorkerManager::enterRow(Worker& worker, Process process, uint64_t incarnation) {
   worker.process = std::move(process);
   worker.incarnation = incarnation;
+  worker.sentAway = false;
   WorkerRow& row = table_.worker(worker.row);
   row.pid.store(static_cast<uint32_t>(worker.process.pid));
   row.role.store(static_cast<uint32_t>(worker.role));
@@ -161,11 +162,27 @@ bool WorkerManager::adoptProcess(Worker& worker, int pid, uint64_t incarnation) 
   return true;
 }
 
+// Before its row is emptied and anybody else takes its sessions.
+WorkerDeath WorkerManager::deathOf(const Worker& worker) const {
+  WorkerDeath death;
+  death.seenUs = monotonicMicros();
+  death.realtimeMs = realtimeMillis();
+  death.worker = nameOf(worker);
+  death.role = worker.role;
+  death.id = {worker.row, static_cast<uint32_t>(worker.incarnation)};
+  death.pid = static_cast<int>(table_.worker(worker.row).pid.load());
+  death.silent = worker.wasSilent;
+  if (worker.role == WorkerRole::kForwarder) death.sessions = sessionsOf(table_, death.id);
+  return death;
+}
+
 void WorkerManager::bury(Worker& worker, bool respawn) {
+  WorkerDeath death = deathOf(worker);
   // What it worked on is blamed by its successor (forwarder/in_hand.h) for a crash or a hang only.
   bool guilty =
       std::exchange(worker.wasSilent, false) || (worker.process.pidfd && hasCrashed(worker.process));
   if (!guilty) table_.worker(worker.row).inHand.store(0);
+  const bool crashed = guilty || (worker.process.pidfd && !endedWell(worker.process));
   std::string how = worker.process.pidfd ? reap(worker.process) : "ended";
   int pid = worker.process.pid;
   boost::system::error_code ignored;
@@ -216,6 +233,10 @@ void WorkerManager::bury(Worker& worker, bool respawn) {
              {"reason", how}},
             "{} (pid {}) has left: {}", nameOf(worker), pid, how);
   }
+  const bool planned = !respawn && (worker.sentAway || !crashed);
+  death.how = how;
+  death.lastWords = takeLastWords(options_.runtimeDir, death.id);
+  if (!planned && handlers_.died) handlers_.died(std::move(death));
 }
 
 void WorkerManager::backOff(Worker& worker, Millis servedMs) {

@@ -50,6 +50,7 @@ AdminServer::AdminServer(AdminContext context)
   addOperationRoutes(server_, context_);
   addEventRoute(server_, context_);
   addLogRoutes(server_, context_);
+  addObituaryRoute(server_, context_);
   if (context_.onUpstreamChanged)
     context_.onUpstreamChanged(
         [this](uint32_t upstream, uint32_t generation) { registry_.changed(upstream, generation); });

@@ -44,6 +44,7 @@ void addStatusRoutes(HttpServer& server, const AdminContext& context, const Upst
 void addOperationRoutes(HttpServer& server, const AdminContext& context);
 void addLogRoutes(HttpServer& server, const AdminContext& context);
 void addEventRoute(HttpServer& server, const AdminContext& context);
+void addObituaryRoute(HttpServer& server, const AdminContext& context);
 void addMetricsRoute(HttpServer& server, const AdminContext& context, const UpstreamRegistry& registry);
 
 }  // namespace ppx

@@ -9,6 +9,7 @@
 #include "supervisor/admin/admin_server.h"
 #include "supervisor/admin/api_values.h"
 #include "supervisor/admin/metrics_text.h"
+#include "supervisor/admin/obituary_book.h"
 
 namespace ppx {
 namespace {
@@ -140,6 +141,21 @@ void addMemory(MetricsText& text, const SupervisorStatus& status) {
     if (auto bytes = residentBytes(worker.pid)) text.sample(*bytes, labelsOf(worker));
 }
 
+void addDeaths(MetricsText& text, const ObituaryBook* book) {
+  if (book == nullptr) return;
+  const ObituaryBook::Totals totals = book->totals();
+  text.counter("paradox_worker_deaths_total", "Processes that ended without a plan, by role and cause.");
+  for (const auto& [key, count] : totals.deaths) text.sample(count, {{"role", key.first}, {"cause", key.second}});
+  text.counter("paradox_crash_sessions_total", "Sessions of forwarders that died: what came of them.");
+  text.sample(totals.wentOn, {{"outcome", "went_on"}});
+  text.sample(totals.closed, {{"outcome", "closed"}});
+  text.counter("paradox_crash_sessions_in_doubt_total", "Of those, sessions that were in doubt.");
+  text.sample(totals.inDoubt);
+  text.histogram("paradox_crash_recovery_seconds",
+                 "From the death of a forwarder until the last of its sessions could move again.");
+  text.buckets(ObituaryBook::kRecoveryBounds, totals.recoveries, totals.recoverySeconds);
+}
+
 struct UpstreamRow {
   const UpstreamSlot* slot;
   UpstreamState state;
@@ -195,6 +211,7 @@ std::string metricsText(const AdminContext& context, const UpstreamRegistry& reg
   addCloseReasons(text, table);
   addJournal(text, table);
   addWorkers(text, table, status);
+  addDeaths(text, context.obituaries);
   addMemory(text, status);
   addUpstreams(text, upstreamRows(table, registry));
   return text.take();

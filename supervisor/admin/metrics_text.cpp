@@ -31,8 +31,18 @@ void MetricsText::sample(uint64_t value, const Labels& labels) {
   line(std::to_string(value), labels);
 }
 
-void MetricsText::line(const std::string& value, const Labels& labels) {
-  text_ += name_;
+void MetricsText::buckets(std::span<const double> bounds, std::span<const uint64_t> counts, double sum) {
+  uint64_t all = 0;
+  for (size_t i = 0; i < counts.size(); ++i) {
+    all += counts[i];
+    line(std::to_string(all), {{"le", i < bounds.size() ? fmt::format("{}", bounds[i]) : "+Inf"}}, "_bucket");
+  }
+  line(fmt::format("{}", sum), {}, "_sum");
+  line(std::to_string(all), {}, "_count");
+}
+
+void MetricsText::line(const std::string& value, const Labels& labels, const char* suffix) {
+  text_ += name_ + suffix;
   for (size_t i = 0; i < labels.size(); ++i)
     text_ += (i == 0 ? "{" : ",") + labels[i].first + "=\"" + escaped(labels[i].second) + "\"";
   text_ += (labels.empty() ? " " : "} ") + value + "\n";

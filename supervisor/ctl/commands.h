@@ -35,6 +35,7 @@ int closeSession(const GatewayClient& gateway, const Output& output, const std::
 // Sets the level of all processes, or of those of one role, unless `level` is empty; prints those in use.
 int logLevels(const GatewayClient& gateway, const Output& output, const std::string& level,
               const std::string& role);
+int showDeaths(const GatewayClient& gateway, const Output& output);
 int checkReady(const GatewayClient& gateway, const Output& output);
 
 }  // namespace ppx::ctl
