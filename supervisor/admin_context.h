@@ -35,6 +35,16 @@ struct WorkerStatus {
   uint32_t restarts = 0;
 };
 
+// supervisor/custody_watch.h
+struct CustodyStatus {
+  Millis incompleteSinceMs = 0;  // monotonic; 0: every descriptor is held
+  Millis incompleteMs = 0;       // in all, before that
+  bool complete() const { return incompleteSinceMs == 0; }
+  double incompleteSeconds() const {
+    return static_cast<double>(incompleteMs + (complete() ? 0 : monotonicMillis() - incompleteSinceMs)) / 1000;
+  }
+};
+
 struct SupervisorStatus {
   int pid = 0;
   Millis startedRealtimeMs = 0;
@@ -46,6 +56,7 @@ struct SupervisorStatus {
   bool ready = false;            // an acceptor serves
   bool draining = false;         // the gateway is being stopped
   OperationStatus operation;
+  CustodyStatus custody;
 };
 
 struct AdminContext {

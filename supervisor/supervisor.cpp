@@ -70,7 +70,10 @@ void Supervisor::makeWorkers() {
     operations_->tookOver(row, report);
     obituaries_->tookOver(row, report);
   };
-  handlers.died = [this](WorkerDeath death) { obituaries_->died(std::move(death)); };
+  handlers.died = [this](WorkerDeath death) {
+    if (death.role == WorkerRole::kCustodian) custodyWatch_->lost();
+    obituaries_->died(std::move(death));
+  };
   handlers.upstreamChanged = [this](uint32_t upstream, uint32_t generation) {
     if (upstream < table_->sizes().upstreamSlots) serviceStatus_.noteUpstream(table_->upstream(upstream));
     if (upstreamChanged_) upstreamChanged_(upstream, generation);
@@ -78,6 +81,7 @@ void Supervisor::makeWorkers() {
   handlers.noted = [this](const std::string& what) { serviceStatus_.note(what); };
   obituaries_.emplace(io_, *table_, dir_, events_, obituaryBook_);
   obituaries_->start();
+  custodyWatch_.emplace(io_, *table_, [this] { publishStatus(); });
   workers_.emplace(io_, std::move(options), *table_, *doorbells_, sockets_, std::move(handlers));
   operations_.emplace(OperationTools{io_, *workers_, events_, config_.workers}, [this] { publishStatus(); });
   if (rollNote_) operations_->resume(rollNote_->operation, rollNote_->name);
@@ -86,6 +90,7 @@ void Supervisor::makeWorkers() {
   custody_.emplace(io_, dir_.path(), incarnation, *table_, *doorbells_, sockets_);
   custody_->onFilled([this] {
     custodyFilled_ = true;
+    custodyWatch_->filled();
     spdlog::info("the custodian holds what a successor needs");
     advance();
   });
@@ -219,6 +224,7 @@ void Supervisor::publishStatus() {
   now.ready = status_.ready && workers_->anyReady(WorkerRole::kAcceptor);
   now.workers = workers_->status();
   now.operation = operations_->status();
+  now.custody = custodyWatch_->status();
   serviceStatus_.noteOperation(now.operation);
   board_.write(std::move(now));
 }

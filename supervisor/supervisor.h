@@ -21,6 +21,7 @@
 #include "supervisor/admin_context.h"
 #include "supervisor/control_server.h"
 #include "supervisor/custody_keeper.h"
+#include "supervisor/custody_watch.h"
 #include "supervisor/exit_codes.h"
 #include "supervisor/handed_sockets.h"
 #include "supervisor/obituaries.h"
@@ -149,6 +150,7 @@ class Supervisor {
   std::optional<ControlServer> control_;
   std::optional<WorkerManager> workers_;
   std::optional<CustodyKeeper> custody_;
+  std::optional<CustodyWatch> custodyWatch_;
   EventLog events_;
   ObituaryBook obituaryBook_;
   std::optional<Obituaries> obituaries_;

@@ -87,6 +87,10 @@ void addSessions(MetricsText& text, const Table& table, const SupervisorStatus& 
   text.gauge("paradox_custody_descriptors",
              "Descriptors that the custodian holds: clients, listeners, doorbells, the table.");
   text.sample(table.worker(kCustodianRow).sessions.load());
+  text.gauge("paradox_custody_incomplete", "1 from the custodian's death until its successor holds every descriptor.");
+  text.sample(uint64_t{!status.custody.complete()});
+  text.counter("paradox_custody_incomplete_seconds_total", "How long that was, in all.");
+  text.sample(status.custody.incompleteSeconds());
 }
 
 void addCloseReasons(MetricsText& text, const Table& table) {

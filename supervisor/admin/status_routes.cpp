@@ -77,6 +77,10 @@ void show(httplib::Response& response, const AdminContext& context, const Upstre
           {{"open", openSessions(context.table)},
            {"capacity", status.sessionCapacity},
            {"descriptor_limit", status.descriptorLimit}}},
+         {"custody",
+          {{"complete", status.custody.complete()},
+           {"incomplete_seconds_total", status.custody.incompleteSeconds()},
+           {"descriptors", context.table.worker(kCustodianRow).sessions.load()}}},
          {"upstreams", countUpstreams(context.table, registry)}});
 }
 
