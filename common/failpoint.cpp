@@ -1,5 +1,6 @@
 #include "common/failpoint.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -89,6 +90,15 @@ Registry& registry() {
 
 FailpointHook hook = nullptr;
 
+bool isFirst(const std::string& name) {
+  static const char* const directory = std::getenv("PPX_FAILPOINTS_ONCE");
+  if (directory == nullptr) return true;
+  const int mark =
+      ::open((std::string(directory) + "/" + name).c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
+  if (mark >= 0) ::close(mark);
+  return mark >= 0;
+}
+
 }  // namespace
 
 bool failpointsArmed = !registry().empty();
@@ -110,6 +120,7 @@ int failpointSlow(std::string_view name) {
     if (point->name != name) continue;
     long pass = ++point->passes;
     if (pass < point->from || (point->to >= 0 && pass > point->to)) continue;
+    if (point->action != Action::kErrno && !isFirst(point->name)) continue;
     switch (point->action) {
       case Action::kKill:
         ::kill(::getpid(), SIGKILL);

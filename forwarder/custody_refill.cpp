@@ -2,6 +2,7 @@
 
 #include <array>
 
+#include "common/failpoint.h"
 #include "common/log.h"
 
 namespace ppx {
@@ -40,6 +41,7 @@ void CustodyRefill::goOn(const SessionSet& sessions) {
       descriptors[count++] = session->descriptor();
     }
     if (count > 0 && !custody_->put({records.data(), count}, {descriptors.data(), count})) return;
+    failpoint("custody.refilled");
     next_ = next;
   }
   if (complete()) waiting_ = {};

@@ -39,6 +39,18 @@ void Takeover::reclaimPredecessors() {
   reclaimIf([this](uint32_t, const SlotWord& word) {
     return word.worker == self_.row && word.incarnation != self_.incarnation;
   });
+  // What was on its way to a predecessor is not awaited: an acceptor that sends it again comes too late then.
+  SessionTable sessions(*table_);
+  std::vector<SlotRef> moved;
+  for (uint32_t slot = 0; slot < table_->header().sessionHighWater.load(); ++slot) {
+    const SlotWord word = sessions.word(slot);
+    if (word.state != SlotState::kHandoff || word.worker != self_.row) continue;
+    if (table_->session(slot).quiesced.load() != 0)
+      moved.push_back({slot, word.generation});
+    else
+      fetchLost({slot, word.generation});
+  }
+  fetchMoved(moved);
 }
 
 void Takeover::reclaim(WorkerId dead) {

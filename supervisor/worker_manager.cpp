@@ -240,6 +240,7 @@ void WorkerManager::stopRow(uint8_t row, Millis deadline) {
 void WorkerManager::stop(Worker& worker, Millis deadline) {
   worker.wanted = false;
   worker.respawnTimer.cancel();
+  forgetRespawn(worker);
   worker.stopDeadlineMs = static_cast<uint32_t>(deadline);
   fire(worker, WorkerEvent::kStopOrdered);
   if (worker.state == WorkerState::kStopping) killLater(worker, deadline + kStopSlackMs);

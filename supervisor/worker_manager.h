@@ -167,6 +167,7 @@ class WorkerManager {
   WorkerDeath deathOf(const Worker& worker) const;
   uint32_t heirOf(const Worker& worker, bool respawn) const;
   void withdraw(Worker& worker);
+  void forgetRespawn(const Worker& worker);
   void stop(Worker& worker, Millis deadline);
   void killLater(Worker& worker, Millis deadline);
   void backOff(Worker& worker, Millis servedMs);

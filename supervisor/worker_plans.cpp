@@ -84,8 +84,15 @@ void WorkerManager::leave(uint8_t row, uint8_t heir, Millis most) {
   Worker& worker = *workers_.at(row);
   worker.heir = heir;
   worker.wanted = false;
+  forgetRespawn(worker);
   fire(worker, WorkerEvent::kLeaveOrdered);
   killLater(worker, most);
+}
+
+// A row without a process that is not to be filled again.
+void WorkerManager::forgetRespawn(const Worker& worker) {
+  if (worker.process.pid == 0)
+    table_.worker(worker.row).plan.store(static_cast<uint32_t>(WorkerPlan::kStays));
 }
 
 void WorkerManager::stay(uint8_t row) {
@@ -102,6 +109,7 @@ void WorkerManager::kill(uint8_t row) {
   Worker& worker = *workers_.at(row);
   worker.wanted = false;
   worker.respawnTimer.cancel();
+  forgetRespawn(worker);
   fire(worker, WorkerEvent::kStopOrdered);
   if (worker.process.pid == 0) return;
   worker.sentAway = true;

@@ -3,6 +3,7 @@
 
 #include <chrono>
 
+#include "common/failpoint.h"
 #include "common/last_sign.h"
 #include "common/log.h"
 #include "supervisor/worker_identity.h"
@@ -42,6 +43,7 @@ void WorkerManager::spawnInto(Worker& worker) {
              nameOf(worker), process.error().text);
     return fire(worker, WorkerEvent::kSpawnFailed);
   }
+  failpoint("supervisor.spawned");
   enterRow(worker, std::move(*process), incarnation);
 }
 
@@ -102,14 +104,20 @@ void WorkerManager::watchDeath(Worker& worker) {
 
 // The living first: somebody has to be there for what the dead leave.
 void WorkerManager::adopt() {
-  std::vector<Worker*> dead;
+  std::vector<Worker*> dead, vacant;
   for (uint8_t row = 0; row < kWorkerRows; ++row) {
     WorkerRow& entry = table_.worker(row);
     uint64_t incarnation = entry.incarnation.load();
     auto role = static_cast<WorkerRole>(entry.role.load());
-    if (incarnation == 0 || role == WorkerRole::kNone || role > WorkerRole::kCustodian) continue;
+    const bool respawns = static_cast<WorkerPlan>(entry.plan.load()) == WorkerPlan::kRespawns;
+    if ((incarnation == 0 && !respawns) || role == WorkerRole::kNone || role > WorkerRole::kCustodian)
+      continue;
     if (!workers_.contains(row)) addRow(role, row);
     Worker& worker = *workers_.at(row);
+    if (incarnation == 0) {
+      if (!isExternal(worker)) vacant.push_back(&worker);
+      continue;
+    }
     worker.wanted = true;
     worker.incarnation = incarnation;
     if (adoptProcess(worker, static_cast<int>(entry.pid.load()), incarnation))
@@ -118,6 +126,11 @@ void WorkerManager::adopt() {
       dead.push_back(&worker);
   }
   for (Worker* worker : dead) adoptDead(*worker);
+  for (Worker* worker : vacant) {
+    spdlog::warn("{} had died and was not started again: it is now", nameOf(*worker));
+    worker->wanted = true;
+    fire(*worker, WorkerEvent::kSpawnDue);
+  }
   // As many as there were, wherever their rows are: restarts and scaling move and add them.
   std::erase_if(workers_, [this](const auto& each) {
     return each.second->state == WorkerState::kAbsent && anyWanted(each.second->role);
@@ -147,7 +160,8 @@ void WorkerManager::adoptDead(Worker& worker) {
            {"incarnation", worker.incarnation},
            {"worker_pid", entry.pid.load()}},
           "{} (pid {}) died while there was no supervisor", nameOf(worker), entry.pid.load());
-  worker.wanted = static_cast<WorkerPlan>(entry.plan.load()) == WorkerPlan::kStays;
+  const auto plan = static_cast<WorkerPlan>(entry.plan.load());
+  worker.wanted = plan == WorkerPlan::kStays || plan == WorkerPlan::kRespawns;
   if (entry.ready.load() != 0) worker.readySince = monotonicMillis() - kServedLong;  // nobody saw since when
   worker.state = worker.wanted ? WorkerState::kStarting : WorkerState::kLeaving;
   fire(worker, WorkerEvent::kDied);
@@ -201,10 +215,15 @@ void WorkerManager::bury(Worker& worker, bool respawn) {
   message.successorRow = heirOf(worker, respawn);
   WorkerRow& row = table_.worker(worker.row);
   row.ready.store(0);
-  if (!respawn) row.plan.store(static_cast<uint32_t>(WorkerPlan::kStays));
+  // Before the incarnation goes: the next supervisor fills a row that says so.
+  if (!respawn)
+    row.plan.store(static_cast<uint32_t>(WorkerPlan::kStays));
+  else if (static_cast<WorkerPlan>(row.plan.load()) == WorkerPlan::kStays)
+    row.plan.store(static_cast<uint32_t>(WorkerPlan::kRespawns));
   row.pid.store(0);
   noteLastSign(row, worker.incarnation);
   row.incarnation.store(0);
+  failpoint("supervisor.buried");
   doorbells_.workerDied(table_);
   worker.incarnation = 0;
   obituaries_.push_back(message);

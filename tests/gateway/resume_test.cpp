@@ -300,7 +300,7 @@ TEST_P(ResumeBroadcast, ReachesEachClientOnceAndInOrderOverCrashes) {
 INSTANTIATE_TEST_SUITE_P(Crashes, ResumeBroadcast,
                          ::testing::Values(Step{"none", 0}, Step{"lane.aimed", 200},
                                            Step{"mailbox.linked", 200}, Step{"lane.pushed", 25},
-                                           Step{"lane.done", 25}),
+                                           Step{"lane.done", 25}, Step{"reply.broadcast", 200}),
                          [](const auto& step) {
                            std::string name = step.param.failpoint;
                            std::replace(name.begin(), name.end(), '.', '_');
