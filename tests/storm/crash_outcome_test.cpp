@@ -216,6 +216,7 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(
         Crash{"takeover.reclaimed", 4, "forwarder", Outcome::kUnnoticed, First::kKillForwarder},
         Crash{"takeover.reconciled", 4, "forwarder", Outcome::kUnnoticed, First::kKillForwarder},
+        Crash{"takeover.judged", 4, "forwarder", Outcome::kUnnoticed, First::kKillForwarder},
         Crash{"takeover.claimed", 1, "forwarder", Outcome::kUnnoticed, First::kTraffic,
               "acceptor.custody_put"},
         Crash{"custody.refilled", 1, "forwarder", Outcome::kUnnoticed, First::kKillCustodian},
@@ -302,8 +303,9 @@ TEST(FailpointTable, NamesEachFailpointOfTheSource) {
 TEST(FailpointTable, HasATestForEach) {
   std::string tests;
   for (const char* file : {"tests/storm/crash_outcome_test.cpp", "tests/handover/failpoint_test.cpp",
-                           "tests/gateway/resume_test.cpp", "tests/custody/acceptor_test.cpp",
-                           "tests/storm/custody_cost_test.cpp", "tests/custody/custodian_test.cpp"})
+                           "tests/handover/custodian_renewal_test.cpp", "tests/gateway/resume_test.cpp",
+                           "tests/custody/acceptor_test.cpp", "tests/storm/custody_cost_test.cpp",
+                           "tests/custody/custodian_test.cpp"})
     tests += textOf(fs::path(PPX_SOURCE_DIR) / file);
   for (const std::string& name : failpointsOfTheTable())
     EXPECT_NE(tests.find("\"" + name), std::string::npos) << name;
