@@ -46,7 +46,8 @@ TEST(LastWords, OfABrokenInvariantAreItsReason) {
 
 TEST(LastWords, OfAnExceptionThatNobodyCatchesAreItsTextOnOneLineAndBounded) {
   auto fail = [](const std::string& text) {
-    return lastWordsAfter([&]() noexcept { throw std::runtime_error(text); });
+    auto raise = [&] { throw std::runtime_error(text); };
+    return lastWordsAfter([&]() noexcept { raise(); });
   };
   EXPECT_EQ(fail("no\nway\x1b"), "no way ");
   EXPECT_EQ(fail(std::string(5000, 'x')), std::string(kMaxLastWords, 'x'));
