@@ -117,7 +117,7 @@ TEST(AcceptorCrash, AfterCustodyItsClientIsServed) {
   Gateway gateway(withFailpoints("acceptor.custody_put=kill@1", worker));
   Client client(gateway.port());
   EXPECT_EQ(client.exchange("hello"), "hello");
-  EXPECT_GT(restarts(gateway, "acceptor"), 0);
+  waitUntil("another acceptor", [&] { return restarts(gateway, "acceptor") > 0; });
   client.close();
   gateway.waitUntilEmpty();
 }

@@ -116,7 +116,7 @@ TEST(ObituaryBook, KeepsTheNewestAndCountsAll) {
   ObituaryBook next;
   ASSERT_TRUE(next.load(book.save()));
   EXPECT_EQ(next.newestFirst(), kept);
-  EXPECT_EQ(next.open({}, "prober", "signal"), 70u);
+  EXPECT_EQ(next.open(Json::object(), "prober", "signal"), 70u);
   const auto totals = next.totals();
   EXPECT_EQ(totals.deaths.at({"acceptor", "exit"}), 69u);
   EXPECT_EQ(totals.recoveries[3], 1u) << "up to 0.1 s";
@@ -137,7 +137,7 @@ TEST(MetricsText, AHistogramCountsUpToEachBound) {
 
 TEST(ObituaryBook, WhatIsNoBookChangesNothing) {
   ObituaryBook book;
-  book.open({}, "prober", "signal");
+  book.open(Json::object(), "prober", "signal");
   const std::string before = book.save();
   for (const char* text : {"", "{", "[]", R"({"last":1})", R"({"last":-1,"deaths":[[1,2,3]]})"})
     EXPECT_FALSE(book.load(text)) << text;
