@@ -44,8 +44,9 @@ class Takeover {
     std::vector<uint32_t> out;
   };
   struct Reconciled {
-    bool alive = false;     // false: the connection is closed already
-    bool contradicts = false;  // the kernel knows of fewer bytes than were noted: nobody can say what is missing
+    bool alive = false;  // false: the connection is closed already
+    bool contradicts =
+        false;              // the kernel knows of fewer bytes than were noted: nobody can say what is missing
     bool mismatch = false;  // what the slot said was not what the kernel says; after a crash that is normal
   };
   // Rebuilds windows and outbox of a session whose slot and socket we have: offsets from the kernel, segments

@@ -41,7 +41,8 @@ struct CustodyStatus {
   Millis incompleteMs = 0;       // in all, before that
   bool complete() const { return incompleteSinceMs == 0; }
   double incompleteSeconds() const {
-    return static_cast<double>(incompleteMs + (complete() ? 0 : monotonicMillis() - incompleteSinceMs)) / 1000;
+    return static_cast<double>(incompleteMs + (complete() ? 0 : monotonicMillis() - incompleteSinceMs)) /
+           1000;
   }
 };
 

@@ -36,8 +36,8 @@ void loadToken(ReadConfig& read) {
   const SmallFile file = readSmallFile(management.tokenFile, kMaxTokenFileBytes);
   if (!file.error.empty()) return report(file.error);
   if (isOpenToOthers(file)) {
-    return report(
-        fmt::format("is open to others (mode {:04o}); expected mode 0600, or 0640 and the gateway's group", file.mode));
+    return report(fmt::format(
+        "is open to others (mode {:04o}); expected mode 0600, or 0640 and the gateway's group", file.mode));
   }
   if (file.owner != ::geteuid() && file.owner != 0) {
     return report(

@@ -16,8 +16,8 @@ constexpr size_t kMostBookBytes = 512 << 10;
 
 }  // namespace
 
-Obituaries::Obituaries(boost::asio::io_context& io, const Table& table, const RuntimeDir& dir, EventLog& events,
-                       ObituaryBook& book)
+Obituaries::Obituaries(boost::asio::io_context& io, const Table& table, const RuntimeDir& dir,
+                       EventLog& events, ObituaryBook& book)
     : io_(io), table_(table), dir_(dir), events_(events), book_(book), sampleTimer_(io) {}
 
 void Obituaries::start() {
@@ -49,7 +49,8 @@ std::optional<uint64_t> Obituaries::inputInDoubt(const WorkerDeath& death) const
 
 void Obituaries::died(WorkerDeath death) {
   const auto inDoubt = inputInDoubt(death);
-  Open& open = open_.emplace_back(Open{0, Obituary(std::move(death), inDoubt), boost::asio::steady_timer(io_)});
+  Open& open =
+      open_.emplace_back(Open{0, Obituary(std::move(death), inDoubt), boost::asio::steady_timer(io_)});
   const WorkerDeath& who = open.obituary.death();
   open.id = book_.open(open.obituary.json(), workerRoleName(who.role), who.cause());
   if (open.obituary.complete()) return publish(open);

@@ -38,8 +38,8 @@ uint32_t sessionsOf(const Table& table, const WorkerId& worker) {
   uint32_t count = 0;
   for (uint32_t slot = 0; slot < table.header().sessionHighWater.load(); ++slot) {
     const SlotWord word = sessions.word(slot);
-    count += (word.state == SlotState::kOwned || word.state == SlotState::kClosing) && word.worker == worker.row &&
-             word.incarnation == worker.incarnation;
+    count += (word.state == SlotState::kOwned || word.state == SlotState::kClosing) &&
+             word.worker == worker.row && word.incarnation == worker.incarnation;
   }
   return count;
 }
@@ -48,7 +48,8 @@ std::string takeLastWords(const std::string& runtimeDir, const WorkerId& worker)
   const std::string file = runtimeDir + "/" + lastWordsName(worker.row, worker.incarnation);
   SmallFile read = readSmallFile(file, kMaxLastWords);
   ::unlink(file.c_str());
-  std::replace_if(read.text.begin(), read.text.end(), [](char c) { return c < ' ' || c > '~'; }, ' ');
+  std::replace_if(
+      read.text.begin(), read.text.end(), [](char c) { return c < ' ' || c > '~'; }, ' ');
   return read.text;
 }
 
@@ -65,9 +66,8 @@ void Obituary::add(uint8_t row, uint64_t incarnation, const control::TookOver& r
 
 bool Obituary::complete() const {
   if (wentOn() + closed() < death_.sessions) return false;
-  return std::all_of(reports_.begin(), reports_.end(), [](const auto& each) {
-    return each.second.waiting == 0 && each.second.servedUs != 0;
-  });
+  return std::all_of(reports_.begin(), reports_.end(),
+                     [](const auto& each) { return each.second.waiting == 0 && each.second.servedUs != 0; });
 }
 
 const control::TookOver* Obituary::slowest() const {
@@ -89,13 +89,14 @@ Json Obituary::recovery() const {
   if (!us) return {{"complete", complete()}, {"seconds", nullptr}};
   const control::TookOver& last = *slowest();
   const uint64_t assigned = less(last.newsUs, death_.seenUs) + last.claimUs;
-  return {{"complete", true},
-          {"seconds", static_cast<double>(*us) / 1e6},
-          {"parts_ms",
-           {{"assign", milliseconds(assigned)},
-            {"descriptors", milliseconds(less(last.descriptorsUs, uint64_t{last.claimUs} + last.reconcileUs))},
-            {"reconcile", milliseconds(last.reconcileUs)},
-            {"first_byte", milliseconds(less(last.servedUs, last.descriptorsUs))}}}};
+  return {
+      {"complete", true},
+      {"seconds", static_cast<double>(*us) / 1e6},
+      {"parts_ms",
+       {{"assign", milliseconds(assigned)},
+        {"descriptors", milliseconds(less(last.descriptorsUs, uint64_t{last.claimUs} + last.reconcileUs))},
+        {"reconcile", milliseconds(last.reconcileUs)},
+        {"first_byte", milliseconds(less(last.servedUs, last.descriptorsUs))}}}};
 }
 
 Json Obituary::json() const {
@@ -113,7 +114,8 @@ Json Obituary::json() const {
   if (death_.role != WorkerRole::kForwarder) return out;
   out["sessions"] = {
       {"had", death_.sessions}, {"went_on", wentOn()}, {"closed", closed()}, {"in_doubt", inDoubt()}};
-  out["bytes_carried"] = {{"in", sum(&control::TookOver::inputBytes)}, {"out", sum(&control::TookOver::outputBytes)}};
+  out["bytes_carried"] = {{"in", sum(&control::TookOver::inputBytes)},
+                          {"out", sum(&control::TookOver::outputBytes)}};
   out["bytes_in_doubt"] = nullptr;
   if (inDoubt() == 0)
     out["bytes_in_doubt"] = 0;
@@ -124,13 +126,15 @@ Json Obituary::json() const {
 }
 
 std::string Obituary::text() const {
-  std::string out = fmt::format("obituary: {} (pid {}, incarnation {}) died: {}", death_.worker, death_.pid,
-                                death_.id.incarnation, death_.silent ? "it was silent and killed" : death_.how);
+  std::string out =
+      fmt::format("obituary: {} (pid {}, incarnation {}) died: {}", death_.worker, death_.pid,
+                  death_.id.incarnation, death_.silent ? "it was silent and killed" : death_.how);
   if (!death_.lastWords.empty()) out += "; its last words: " + death_.lastWords;
   if (death_.role != WorkerRole::kForwarder) return out;
-  out += fmt::format("; of {} sessions {} go on, {} are closed, {} in doubt; {} bytes in and {} out carried over",
-                     death_.sessions, wentOn(), closed(), inDoubt(), sum(&control::TookOver::inputBytes),
-                     sum(&control::TookOver::outputBytes));
+  out += fmt::format(
+      "; of {} sessions {} go on, {} are closed, {} in doubt; {} bytes in and {} out carried over",
+      death_.sessions, wentOn(), closed(), inDoubt(), sum(&control::TookOver::inputBytes),
+      sum(&control::TookOver::outputBytes));
   if (auto us = recoveryUs()) out += fmt::format("; all moved again after {:.1f} ms", milliseconds(*us));
   return out;
 }

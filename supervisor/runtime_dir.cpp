@@ -148,7 +148,8 @@ void RuntimeDir::removeFiles(bool custodysToo) {
   remove(kObituariesFileName);
   std::error_code ignored;
   for (const auto& entry : fs::directory_iterator(path_, ignored))
-    if (const std::string name = entry.path().filename().string(); name.starts_with(kLastWordsPrefix)) remove(name);
+    if (const std::string name = entry.path().filename().string(); name.starts_with(kLastWordsPrefix))
+      remove(name);
   abandon();
 }
 

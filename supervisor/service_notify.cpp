@@ -24,9 +24,7 @@ std::string oneLine(std::string text) {
 }  // namespace
 
 ServiceNotify::ServiceNotify(boost::asio::io_context& io, StatusLine status)
-    : status_(std::move(status)),
-      watchdog_(io),
-      second_(io) {
+    : status_(std::move(status)), watchdog_(io), second_(io) {
   if (const char* path = std::getenv("NOTIFY_SOCKET")) manager_.emplace(path);
 }
 

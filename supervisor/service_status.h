@@ -23,7 +23,7 @@ class ServiceStatus {
   std::string line(const std::string& phase, const Table& table, const OperationStatus& operation) const;
 
  private:
-  std::string last_;  // empty: nothing has happened yet
+  std::string last_;            // empty: nothing has happened yet
   uint64_t operationSeen_ = 0;  // while it ran; 0: none
   std::map<const UpstreamSlot*, uint64_t> healthSeen_;
 };

@@ -24,8 +24,8 @@ Result<Process> spawn(const std::string& program, const std::vector<std::string>
 Result<Process> openProcess(int pid);
 bool isDead(const Process& process);
 bool awaitDeath(const Process& process, int mostMs);  // false: it lives
-void killNow(const Process& process);    // SIGKILL
-void terminate(const Process& process);  // SIGTERM
+void killNow(const Process& process);                 // SIGKILL
+void terminate(const Process& process);               // SIGTERM
 // After it is dead, before it is reaped: it crashed, as far as its end tells. SIGKILL is somebody else's doing.
 bool hasCrashed(const Process& process);
 // The same: its exit code was 0, or it is not known.

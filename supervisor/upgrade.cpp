@@ -85,8 +85,8 @@ Status checkProgram(const std::string& file, const std::string& configFile, int 
 }
 
 Status writeRollNote(const RuntimeDir& dir, const RollNote& note) {
-  return dir.write(kRollNoteName,
-                   std::to_string(note.operation) + " " + std::to_string(note.lastEvent) + " " + note.name + "\n");
+  return dir.write(kRollNoteName, std::to_string(note.operation) + " " + std::to_string(note.lastEvent) +
+                                      " " + note.name + "\n");
 }
 
 std::optional<RollNote> readRollNote(const RuntimeDir& dir) {

@@ -53,7 +53,8 @@ std::vector<std::string> workerArguments(const std::string& runtimeDir, uint8_t 
 
 std::vector<int> workersOf(const std::string& runtimeDir) {
   std::string expected;
-  for (const char* each : {"--runtime-dir", runtimeDir.c_str(), "--row"}) expected += std::string(each) + '\0';
+  for (const char* each : {"--runtime-dir", runtimeDir.c_str(), "--row"})
+    expected += std::string(each) + '\0';
   std::vector<int> out;
   std::error_code ignored;
   for (const auto& entry : std::filesystem::directory_iterator("/proc", ignored)) {

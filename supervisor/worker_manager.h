@@ -51,7 +51,7 @@ class WorkerManager {
     AdminContext::UpstreamChangedHandler upstreamChanged;
     std::function<void(uint8_t row, const control::HandedOver&)> handedOver;
     std::function<void(uint8_t row, const control::TookOver&)> tookOver;
-    std::function<void(WorkerDeath)> died = {};  // not those that were to end
+    std::function<void(WorkerDeath)> died = {};          // not those that were to end
     std::function<void(const std::string&)> noted = {};  // for a person: deaths, and who serves again
     std::function<void(const control::Renewed&)> renewed = {};
   };

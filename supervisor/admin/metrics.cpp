@@ -87,7 +87,8 @@ void addSessions(MetricsText& text, const Table& table, const SupervisorStatus& 
   text.gauge("paradox_custody_descriptors",
              "Descriptors that the custodian holds: clients, listeners, doorbells, the table.");
   text.sample(table.worker(kCustodianRow).sessions.load());
-  text.gauge("paradox_custody_incomplete", "1 from the custodian's death until its successor holds every descriptor.");
+  text.gauge("paradox_custody_incomplete",
+             "1 from the custodian's death until its successor holds every descriptor.");
   text.sample(uint64_t{!status.custody.complete()});
   text.counter("paradox_custody_incomplete_seconds_total", "How long that was, in all.");
   text.sample(status.custody.incompleteSeconds());
@@ -149,7 +150,8 @@ void addDeaths(MetricsText& text, const ObituaryBook* book) {
   if (book == nullptr) return;
   const ObituaryBook::Totals totals = book->totals();
   text.counter("paradox_worker_deaths_total", "Processes that ended without a plan, by role and cause.");
-  for (const auto& [key, count] : totals.deaths) text.sample(count, {{"role", key.first}, {"cause", key.second}});
+  for (const auto& [key, count] : totals.deaths)
+    text.sample(count, {{"role", key.first}, {"cause", key.second}});
   text.counter("paradox_crash_sessions_total", "Sessions of forwarders that died: what came of them.");
   text.sample(totals.wentOn, {{"outcome", "went_on"}});
   text.sample(totals.closed, {{"outcome", "closed"}});

@@ -18,7 +18,8 @@ namespace ppx {
 class ObituaryBook {
  public:
   static constexpr size_t kKept = 64;
-  static constexpr std::array<double, 10> kRecoveryBounds{0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10};  // seconds
+  static constexpr std::array<double, 10> kRecoveryBounds{0.01, 0.025, 0.05, 0.1, 0.2,
+                                                          0.5,  1,     2,    5,   10};  // seconds
 
   struct Totals {
     std::map<std::pair<std::string, std::string>, uint64_t> deaths;  // by role and cause

@@ -186,14 +186,17 @@ int logLevels(const GatewayClient& gateway, const Output& output, const std::str
 int showDeaths(const GatewayClient& gateway, const Output& output) {
   auto answer = gateway.get("/admin/obituaries");
   if (auto code = failed(answer, output)) return *code;
-  TextTable table({"TIME", "PROCESS", "PID", "CAUSE", "HOW", "SESSIONS", "WENT ON", "CLOSED", "IN DOUBT", "BYTES CARRIED",
-                   "BYTES IN DOUBT", "RECOVERED IN", "LAST WORDS"});
+  TextTable table({"TIME", "PROCESS", "PID", "CAUSE", "HOW", "SESSIONS", "WENT ON", "CLOSED", "IN DOUBT",
+                   "BYTES CARRIED", "BYTES IN DOUBT", "RECOVERED IN", "LAST WORDS"});
   for (const Json& row : answer->body.value("obituaries", Json::array())) {
-    const Json sessions = row.value("sessions", Json::object()), carried = row.value("bytes_carried", Json::object());
+    const Json sessions = row.value("sessions", Json::object()),
+               carried = row.value("bytes_carried", Json::object());
     const Json seconds = row.value("recovery", Json::object()).value("seconds", Json());
     table.add({cell(row, "time"), cell(row, "worker"), cell(row, "pid"), cell(row, "cause"), cell(row, "how"),
-               cell(sessions, "had"), cell(sessions, "went_on"), cell(sessions, "closed"), cell(sessions, "in_doubt"),
-               carried.empty() ? "-" : cell(carried, "in") + "+" + cell(carried, "out"), cell(row, "bytes_in_doubt"),
+               cell(sessions, "had"), cell(sessions, "went_on"), cell(sessions, "closed"),
+               cell(sessions, "in_doubt"),
+               carried.empty() ? "-" : cell(carried, "in") + "+" + cell(carried, "out"),
+               cell(row, "bytes_in_doubt"),
                seconds.is_number() ? fmt::format("{:.1f} ms", seconds.get<double>() * 1000) : "-",
                cell(row, "last_words")});
   }

@@ -117,9 +117,9 @@ void describeCommands(CLI::App& app, CommandLine& line) {
       return logLevels(g, line.output, line.what, line.role);
     };
   });
-  app.add_subcommand("deaths", "how its processes died, and what became of their sessions")->callback([&line] {
-    line.command = [&line](const GatewayClient& g) { return showDeaths(g, line.output); };
-  });
+  app.add_subcommand("deaths", "how its processes died, and what became of their sessions")
+      ->callback(
+          [&line] { line.command = [&line](const GatewayClient& g) { return showDeaths(g, line.output); }; });
   app.add_subcommand("check", "is it ready for clients?")->callback([&line] {
     line.command = [&line](const GatewayClient& g) { return checkReady(g, line.output); };
   });

@@ -107,7 +107,8 @@ int restart(const GatewayClient& gateway, const Output& output, const std::strin
   std::string number = what.starts_with(kForwarder) ? what.substr(kForwarder.size()) : "";
   if (!number.empty() && number.find_first_not_of("0123456789") == std::string::npos)
     return start(gateway, output, "/admin/forwarders/" + number + "/restart");
-  std::fprintf(stderr, "paradoxctl: expected forwarders, acceptors, prober, custodian or forwarder-N, found %s\n",
+  std::fprintf(stderr,
+               "paradoxctl: expected forwarders, acceptors, prober, custodian or forwarder-N, found %s\n",
                what.c_str());
   return kUsage;
 }

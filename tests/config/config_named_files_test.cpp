@@ -82,9 +82,10 @@ TEST_F(TokenFile, IsNamedWhole) {
 TEST_F(TokenFile, MustBeClosedToOthers) {
   for (mode_t mode : {0604, 0620, 0644, 0660}) {
     ASSERT_EQ(::chmod(dir_.write("token", "s3cret\n").c_str(), mode), 0);
-    EXPECT_THAT(errorTexts(load()),
-                ElementsAre(error(fmt::format(
-                    "is open to others (mode {:04o}); expected mode 0600, or 0640 and the gateway's group", mode))));
+    EXPECT_THAT(
+        errorTexts(load()),
+        ElementsAre(error(fmt::format(
+            "is open to others (mode {:04o}); expected mode 0600, or 0640 and the gateway's group", mode))));
   }
 }
 

@@ -22,7 +22,9 @@ class Reconcile : public testing::Test {
     ASSERT_EQ(receiveExactly(client_.get(), 4), "okay");
   }
   SessionSlot& slot() { return session_->slot(); }
-  Takeover::Reconciled reconcile() { return Takeover::reconcile(bench_.table(), bench_.journal(), *session_, {}); }
+  Takeover::Reconciled reconcile() {
+    return Takeover::reconcile(bench_.table(), bench_.journal(), *session_, {});
+  }
 
   UniqueFd client_;
   SessionBench bench_;

@@ -67,7 +67,8 @@ class Talkers {
     }
   }
   bool allServed() const {
-    return std::all_of(talkers_.begin(), talkers_.end(), [](const Talker& each) { return each.link.received() > 0; });
+    return std::all_of(talkers_.begin(), talkers_.end(),
+                       [](const Talker& each) { return each.link.received() > 0; });
   }
   // No wait is longer than from here on.
   void forget() {
@@ -108,14 +109,16 @@ struct RecoveryTime : ::testing::Test {
   const size_t active = fromEnvironment("PPX_ACTIVE", 200);
   WorkerProcess first{{programPath("paradox-example-echo"), "--quiet", "--extensions"}};
   WorkerProcess second{{programPath("paradox-example-echo"), "--quiet", "--extensions"}};
-  Gateway gateway{{.upstreams = {first.port(), second.port()}, .maxSessions = static_cast<int>(sessions) + 256}};
+  Gateway gateway{
+      {.upstreams = {first.port(), second.port()}, .maxSessions = static_cast<int>(sessions) + 256}};
 
   // Peer ports of the forwarder's sessions.
   std::set<uint16_t> clientsOf(int row) const {
     std::set<uint16_t> ports;
     for (const Json& session : gateway.downstreams()) {
       const std::string peer = session.at("peer");
-      if (session.at("forwarder") == row) ports.insert(static_cast<uint16_t>(std::stoi(peer.substr(peer.rfind(':') + 1))));
+      if (session.at("forwarder") == row)
+        ports.insert(static_cast<uint16_t>(std::stoi(peer.substr(peer.rfind(':') + 1))));
     }
     return ports;
   }
@@ -123,8 +126,10 @@ struct RecoveryTime : ::testing::Test {
 };
 
 TEST_F(RecoveryTime, AfterAKillOfAForwarderItsClientsGoOnAndItsObituaryTellsWhy) {
-  auto idle = load::DuplexSwarm::connect(
-      {.target = {"127.0.0.1", gateway.port()}, .connections = sessions - active, .bytesEach = 16, .sources = 4});
+  auto idle = load::DuplexSwarm::connect({.target = {"127.0.0.1", gateway.port()},
+                                          .connections = sessions - active,
+                                          .bytesEach = 16,
+                                          .sources = 4});
   ASSERT_TRUE(idle) << idle.error().text;
   ASSERT_TRUE((*idle)->runUntilBytes(16, 60 * kSecond)) << (*idle)->stats().firstProblem;
   Talkers talkers(gateway.port(), active);
@@ -156,24 +161,28 @@ TEST_F(RecoveryTime, AfterAKillOfAForwarderItsClientsGoOnAndItsObituaryTellsWhy)
   const Json obituary = obituaries().at(0);
   EXPECT_EQ(obituary.at("cause"), "signal") << obituary;
   EXPECT_EQ(obituary.at("pid"), victim.at("pid"));
-  EXPECT_EQ(obituary.at("sessions"), (Json{{"had", ports.size()}, {"went_on", ports.size()}, {"closed", 0}, {"in_doubt", 0}}));
+  EXPECT_EQ(obituary.at("sessions"),
+            (Json{{"had", ports.size()}, {"went_on", ports.size()}, {"closed", 0}, {"in_doubt", 0}}));
   const Json parts = obituary.at("recovery").at("parts_ms");
   const double detect = (obituary.at("monotonic_us").get<double>() - static_cast<double>(killedUs)) / 1000;
   EXPECT_GE(detect, 0);
-  std::printf("%zu sessions, %zu of them active; %zu and %llu of the killed forwarder\n", sessions, active, ports.size(),
-              static_cast<unsigned long long>(waits.count()));
-  std::printf("detect %.1f ms, assign %.1f, descriptors %.1f, reconcile %.1f, first byte %.1f; all moved after %.1f ms\n",
-              detect, parts.at("assign").get<double>(), parts.at("descriptors").get<double>(),
-              parts.at("reconcile").get<double>(), parts.at("first_byte").get<double>(),
-              obituary.at("recovery").at("seconds").get<double>() * 1000);
+  std::printf("%zu sessions, %zu of them active; %zu and %llu of the killed forwarder\n", sessions, active,
+              ports.size(), static_cast<unsigned long long>(waits.count()));
+  std::printf(
+      "detect %.1f ms, assign %.1f, descriptors %.1f, reconcile %.1f, first byte %.1f; all moved after %.1f "
+      "ms\n",
+      detect, parts.at("assign").get<double>(), parts.at("descriptors").get<double>(),
+      parts.at("reconcile").get<double>(), parts.at("first_byte").get<double>(),
+      obituary.at("recovery").at("seconds").get<double>() * 1000);
   const auto ms = [](Nanos time) { return static_cast<double>(time) / kMillisecond; };
-  std::printf("clients waited: p50 %.1f ms, p99 %.1f, worst %.1f\n", ms(waits.percentile(50)), ms(waits.percentile(99)),
-              ms(waits.max()));
+  std::printf("clients waited: p50 %.1f ms, p99 %.1f, worst %.1f\n", ms(waits.percentile(50)),
+              ms(waits.percentile(99)), ms(waits.max()));
   EXPECT_LT(ms(waits.percentile(99)), fromEnvironment("PPX_P99_MS", 5000));
   EXPECT_LT(ms(waits.max()), fromEnvironment("PPX_WORST_MS", 8000));
 
   EXPECT_EQ(gateway.metric("paradox_worker_deaths_total", {"role=\"forwarder\"", "cause=\"signal\""}), 1);
-  EXPECT_EQ(gateway.metric("paradox_crash_sessions_total", {"outcome=\"went_on\""}), static_cast<double>(ports.size()));
+  EXPECT_EQ(gateway.metric("paradox_crash_sessions_total", {"outcome=\"went_on\""}),
+            static_cast<double>(ports.size()));
   EXPECT_EQ(gateway.metric("paradox_crash_recovery_seconds_count"), 1);
   std::vector<Json> told;
   for (const Json& event : gateway.rows("/admin/events?follow=0", "events"))
@@ -186,9 +195,8 @@ TEST_F(RecoveryTime, AfterAKillOfAForwarderItsClientsGoOnAndItsObituaryTellsWhy)
 TEST(Obituaries, AreOfDeathsAloneAndOutliveTheSupervisor) {
   Gateway gateway;
   ASSERT_EQ(gateway.post("/admin/prober/restart").status, 202);
-  waitUntil("the operation's end", [&] {
-    return gateway.getJson("/admin/operation").at("operation").at("state") == "done";
-  });
+  waitUntil("the operation's end",
+            [&] { return gateway.getJson("/admin/operation").at("operation").at("state") == "done"; });
   EXPECT_EQ(gateway.getJson("/admin/obituaries").at("obituaries").size(), 0u);
   for (const char* role : {"acceptor", "custodian"}) {
     const pid_t pid = gateway.worker(role);

@@ -41,7 +41,8 @@ std::string lastWordsAfter(End end) {
 }
 
 TEST(LastWords, OfABrokenInvariantAreItsReason) {
-  EXPECT_NE(lastWordsAfter([] { PPX_INVARIANT(::getpid() == 0); }).find("::getpid() == 0"), std::string::npos);
+  EXPECT_NE(lastWordsAfter([] { PPX_INVARIANT(::getpid() == 0); }).find("::getpid() == 0"),
+            std::string::npos);
 }
 
 TEST(LastWords, OfAnExceptionThatNobodyCatchesAreItsTextOnOneLineAndBounded) {
@@ -131,7 +132,8 @@ TEST(MetricsText, AHistogramCountsUpToEachBound) {
   const uint64_t counts[] = {2, 0, 1};
   text.buckets(bounds, counts, 7.5);
   EXPECT_EQ(text.take(),
-            "# HELP h Help.\n# TYPE h histogram\nh_bucket{le=\"0.1\"} 2\nh_bucket{le=\"1\"} 2\nh_bucket{le=\"+Inf\"} 3\n"
+            "# HELP h Help.\n# TYPE h histogram\nh_bucket{le=\"0.1\"} 2\nh_bucket{le=\"1\"} "
+            "2\nh_bucket{le=\"+Inf\"} 3\n"
             "h_sum 7.5\nh_count 3\n");
 }
 

@@ -108,7 +108,8 @@ bool Gateway::isWhole() const {
   const Json status = answer.json();
   size_t served = 0;
   for (const Json& row : status.at("workers")) {
-    if (row.at("state") == "absent") continue;  // nobody is wanted there, and its figures are those of the last one
+    if (row.at("state") == "absent")
+      continue;  // nobody is wanted there, and its figures are those of the last one
     if (row.at("state") != "ready") return false;
     if (row.at("role") == "forwarder") served += row.at("sessions").get<size_t>();
   }
