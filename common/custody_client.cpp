@@ -161,6 +161,7 @@ void CustodyClient::State::waitWritable() {
 }
 
 void CustodyClient::State::receive() {
+  size_t given = 0;
   for (int i = 0; i < kMessagesATurn; ++i) {
     auto message = receiveMessage(channel.native_handle(), incoming.buffer());
     if (!message) {
@@ -174,8 +175,8 @@ void CustodyClient::State::receive() {
       return broken();
     }
     if (!connected || dial != dials) return;  // a handler stopped us
-    // Up to 253 sessions were taken over: those that are served already have their turn before the next.
-    if (incoming.head.type == Type::kGive) break;
+    // That many sessions were taken over: those that are served already have their turn before the next.
+    if (incoming.head.type == Type::kGive && (given += incoming.head.count) >= custody::kMaxRecords) break;
   }
   waitReadable();
 }

@@ -124,6 +124,12 @@ void Handover::departIf(Wanted wanted) {
   sortByTraffic(*table_, leaving);
   for (const SlotRef& ref : leaving)
     if (Session* session = sessions_->find(ref)) depart(*session);
+  // Once for all: the taker looks through the whole journal for what it finds at one time.
+  if (!leaving.empty()) ringTargets();
+}
+
+void Handover::ringTargets() {
+  for (uint8_t i = 0; i < order_.targets; ++i) doorbells_->ring(order_.rows[i]);
 }
 
 void Handover::departAll(uint32_t upstream) {
@@ -131,7 +137,7 @@ void Handover::departAll(uint32_t upstream) {
     return session.upstream() == upstream && moves(session) && !isRoutedByMessage(session);
   });
   // They may open a stream of their own there even if no session comes.
-  for (uint8_t i = 0; i < order_.targets; ++i) doorbells_->ring(order_.rows[i]);
+  ringTargets();
 }
 
 void Handover::moveRest() {
@@ -159,7 +165,7 @@ void Handover::depart(Session& session) {
   PPX_INVARIANT(ours);
   failpoint("handover.departed");
   departing_.push_back({ref, std::move(socket), target, monotonicMillis()});
-  doorbells_->ringSlot(*table_, ref.slot);
+  table_->dirtySet(target).set(ref.slot);  // the caller rings
   changed_ = true;
 }
 
@@ -167,6 +173,7 @@ void Handover::onServed(Session& session) {
   if (!active() || !all() || step_ < Step::kRest || session.phase() != SessionPhase::kOpen) return;
   quiescedUs_ = monotonicMicros();
   depart(session);
+  ringTargets();
 }
 
 void Handover::onWorkerDied(uint8_t row, uint32_t incarnation) {

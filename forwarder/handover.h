@@ -73,6 +73,7 @@ class Handover {
   void enterEnding();
   template <typename Wanted>
   void departIf(Wanted wanted);
+  void ringTargets();
   void departAll(uint32_t upstream);
   void depart(Session& session);
   void lookAfterDeparted(Millis now);

@@ -6,6 +6,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/peer_text.h"
+#include "forwarder/by_traffic.h"
 #include "forwarder/upstream_target.h"
 
 namespace ppx {
@@ -442,12 +443,19 @@ void UpstreamLinks::onOpened(uint32_t upstream, uint8_t capabilities) {
   if ((capabilities & kEvents) != 0)
     for (const SessionNews& news : link.ended) port_->announce(link.stream, news);
   link.ended.clear();
+  std::vector<SlotRef> served;
   sessions_->forEach([&](Session& session) {
-    if (session.upstream() != upstream || session.phase() != SessionPhase::kOpen) return;
-    attach(session, upstream);
-    pump(session);
-    session.resumeReading();
+    if (session.upstream() == upstream && session.phase() == SessionPhase::kOpen)
+      served.push_back(session.ref());
   });
+  sortByTraffic(*table_, served);
+  for (const SlotRef& ref : served) {
+    Session* session = sessions_->find(ref);
+    if (session == nullptr || session->phase() != SessionPhase::kOpen) continue;
+    attach(*session, upstream);
+    pump(*session);
+    session->resumeReading();
+  }
   link.listDue = (capabilities & kEvents) != 0 && !std::exchange(link.skipsList, false);
   listsDue_ = listsDue_ || link.listDue;
   assignWaiting();
