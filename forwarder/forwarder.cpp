@@ -21,6 +21,7 @@ constexpr uint32_t kTicksPerLook = 10;
 constexpr Millis kSweepMs = 1000;
 constexpr Millis kAuditMs = 60'000;
 constexpr Millis kLeaveBeforeDeadlineMs = 200;
+constexpr uint64_t kOwnDescriptors = 256;  // beside one a session
 
 }  // namespace
 
@@ -112,6 +113,7 @@ uint32_t Forwarder::inputAllowance(const Session& session) const {
 }
 
 void Forwarder::onWelcome(Table& table, Doorbells& doorbells) {
+  reserveDescriptors(table.sizes().sessionSlots + kOwnDescriptors);
   serving_ = std::make_unique<Serving>(*this, table, doorbells);
   custody_.start();
   if (auto listening = handoff_.listen(identity_.runtimeDir + "/" + handoff::socketName(identity_.id.row));
