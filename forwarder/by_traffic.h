@@ -9,14 +9,17 @@
 
 namespace ppx {
 
-// The most recent traffic first, in either direction.
+// Of either direction, CLOCK_MONOTONIC.
+inline uint64_t lastTrafficMs(const Table& table, uint32_t slot) {
+  const SessionSlot& session = table.session(slot);
+  return std::max(session.lastInMs.load(), session.lastOutMs.load());
+}
+
+// The most recent traffic first.
 inline void sortByTraffic(const Table& table, std::vector<SlotRef>& refs) {
   std::vector<std::pair<uint64_t, SlotRef>> dated;
   dated.reserve(refs.size());
-  for (const SlotRef& ref : refs) {
-    const SessionSlot& slot = table.session(ref.slot);
-    dated.emplace_back(std::max(slot.lastInMs.load(), slot.lastOutMs.load()), ref);
-  }
+  for (const SlotRef& ref : refs) dated.emplace_back(lastTrafficMs(table, ref.slot), ref);
   std::stable_sort(dated.begin(), dated.end(),
                    [](const auto& a, const auto& b) { return a.first > b.first; });
   std::transform(dated.begin(), dated.end(), refs.begin(), [](const auto& each) { return each.second; });

@@ -47,15 +47,20 @@ void GrpcStreams::run() {
   }
 }
 
-grpc::GenericStub& GrpcStreams::stubFor(const StreamTarget& target) {
+GrpcStreams::Peer& GrpcStreams::peerOf(const StreamTarget& target) {
   Peer& peer = peers_[target.upstream];
   if (peer.stub == nullptr || peer.generation != target.generation) {
     peer.generation = target.generation;
-    peer.stub = std::make_unique<grpc::GenericStub>(grpc::CreateCustomChannel(
-        upstreamTarget(target.host, target.port), grpc::InsecureChannelCredentials(),
-        channelArguments(options_.maxReplyBytes)));
+    peer.channel = grpc::CreateCustomChannel(upstreamTarget(target.host, target.port),
+                                             grpc::InsecureChannelCredentials(),
+                                             channelArguments(options_.maxReplyBytes));
+    peer.stub = std::make_unique<grpc::GenericStub>(peer.channel);
   }
-  return *peer.stub;
+  return peer;
+}
+
+void GrpcStreams::prepare(const StreamTarget& target) {
+  (void)peerOf(target).channel->GetState(true);
 }
 
 StreamId GrpcStreams::open(const StreamTarget& target) {
@@ -66,7 +71,7 @@ StreamId GrpcStreams::open(const StreamTarget& target) {
         std::make_unique<StreamExtension>(*options_.table, options_.self, options_.gateway, target, lanes_);
   auto stream = std::make_shared<GrpcStream>(id, target, router_, *this, std::move(extension));
   streams_.emplace(id, stream);
-  stream->start(stubFor(target), queue_,
+  stream->start(*peerOf(target).stub, queue_,
                 {{"paradoxplex-gateway", uuidText(options_.gateway)},
                  {"paradoxplex-forwarder", std::to_string(options_.self.row)},
                  {"paradoxplex-incarnation", std::to_string(options_.self.incarnation)}});

@@ -27,6 +27,7 @@ class GrpcStreams : public StreamPort, public StreamEventSink {
   GrpcStreams(const Options& options, ReplyRouter& router, std::function<void()> wake);
   ~GrpcStreams() override;
 
+  void prepare(const StreamTarget& target) override;
   StreamId open(const StreamTarget& target) override;
   void submit(StreamId stream, SlotRef session, const Uuid& uuid, std::span<const iovec> pieces,
               uint64_t offset) override;
@@ -41,11 +42,12 @@ class GrpcStreams : public StreamPort, public StreamEventSink {
  private:
   struct Peer {  // an upstream's channel, for one life of its slot
     uint32_t generation = 0;
+    std::shared_ptr<grpc::Channel> channel;
     std::unique_ptr<grpc::GenericStub> stub;
   };
 
   void run();
-  grpc::GenericStub& stubFor(const StreamTarget& target);
+  Peer& peerOf(const StreamTarget& target);
   GrpcStream* find(StreamId stream);
   std::string_view now();
 

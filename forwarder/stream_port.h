@@ -52,6 +52,8 @@ class StreamPort {
  public:
   virtual ~StreamPort() = default;
 
+  // A stream there will be opened before long: connects in advance.
+  virtual void prepare(const StreamTarget& target) = 0;
   virtual StreamId open(const StreamTarget& target) = 0;
   // Queues one payload (copied). The stream starts to write at kick(), called once at the end of a turn.
   // `offset`: of its first byte, for an upstream with `resume`; else kNoOffset.

@@ -8,7 +8,6 @@
 #include "common/last_sign.h"
 #include "common/log.h"
 #include "common/witness.h"
-#include "forwarder/by_traffic.h"
 #include "forwarder/in_hand.h"
 
 namespace ppx {
@@ -21,17 +20,10 @@ constexpr Millis kHandoffPatienceMs = 1000;
 constexpr Millis kOrphanPatienceMs = 3000;
 constexpr Millis kPoisonWindowMs = 60'000;
 
-custody::Record recordOf(SlotRef ref) {
-  custody::Record record;
-  record.slot = ref.slot;
-  record.generation = ref.generation;
-  return record;
-}
-
 }  // namespace
 
-Takeover::Takeover(const Table& table, const WorkerId& self, Fetch fetch, Expect expect)
-    : table_(&table), self_(self), fetch_(std::move(fetch)), expect_(std::move(expect)) {}
+Takeover::Takeover(const Table& table, const WorkerId& self, FetchQueue::Fetch fetch, Expect expect)
+    : table_(&table), self_(self), fetches_(table, std::move(fetch)), expect_(std::move(expect)) {}
 
 void Takeover::reclaimPredecessors() {
   if (auto left = InHand::takeLeft(table_->worker(self_.row))) blame(*left, monotonicMillis());
@@ -100,7 +92,7 @@ void Takeover::reclaimIf(Wanted wanted) {
   logInfo("takeover_begins", {{"sessions", all.size()}}, "taking over {} sessions of a dead forwarder",
           all.size());
   findSegments(all);
-  for (const auto& [owner, refs] : byOwner) ask(refs, {owner.first, owner.second});
+  for (const auto& [owner, refs] : byOwner) fetches_.add(refs, {owner.first, owner.second});
 }
 
 void Takeover::fetchMoved(std::span<const SlotRef> refs) {
@@ -114,10 +106,8 @@ void Takeover::fetchMoved(std::span<const SlotRef> refs) {
     if (expect_ && giver < kMaxForwarders)
       expect_(ref, {giver, static_cast<uint32_t>(table_->worker(giver).incarnation.load())}, true);
   }
-  if (all.empty()) return;
-  sortByTraffic(*table_, all);
   findSegments(active);
-  ask(all, {});
+  fetches_.add(all, {});
 }
 
 void Takeover::findSegments(std::span<const SlotRef> refs) {
@@ -134,18 +124,6 @@ void Takeover::findSegments(std::span<const SlotRef> refs) {
     Segments& segments = segments_[word.slot];
     (word.kind == SegmentKind::kIn ? segments.in : segments.out).push_back(segment);
   });
-}
-
-void Takeover::ask(std::span<const SlotRef> refs, WorkerId after) {
-  for (size_t from = 0; from < refs.size(); from += custody::kMaxRecords) {
-    std::vector<custody::Record> records;
-    for (const SlotRef& ref :
-         refs.subspan(from, std::min<size_t>(custody::kMaxRecords, refs.size() - from))) {
-      waiting_[ref.slot] = ref.generation;
-      records.push_back(recordOf(ref));
-    }
-    fetch_(records, after);
-  }
 }
 
 void Takeover::sweepOrphans(Millis now) {
@@ -208,22 +186,11 @@ void Takeover::finishClaim(SlotRef ref, const SlotWord& word) {
   if ((table_->worker(dead.row).incarnation.load() & kIncarnationMask) == dead.incarnation) return;
   if (!SessionTable(*table_).reclaim(ref, dead, self_)) return;
   failpoint("takeover.claimed");
-  waiting_[ref.slot] = ref.generation;
-  custody::Record record = recordOf(ref);
-  fetch_({&record, 1}, dead);
+  fetches_.add({&ref, 1}, dead);
 }
 
 void Takeover::fetchLost(SlotRef ref) {
-  waiting_[ref.slot] = ref.generation;
-  custody::Record record = recordOf(ref);
-  fetch_({&record, 1}, {});
-}
-
-bool Takeover::answered(SlotRef ref) {
-  auto found = waiting_.find(ref.slot);
-  if (found == waiting_.end() || found->second != ref.generation) return false;
-  waiting_.erase(found);
-  return true;
+  fetches_.add({&ref, 1}, {});
 }
 
 Takeover::Segments Takeover::takeSegments(uint32_t slot) {

@@ -8,8 +8,8 @@
 #include <unordered_map>
 #include <vector>
 
-#include "common/custody_protocol.h"
 #include "common/session_table.h"
+#include "forwarder/fetch_queue.h"
 #include "forwarder/session.h"
 
 namespace ppx {
@@ -17,10 +17,9 @@ namespace ppx {
 // Slots that this forwarder owns, or is to own, without having their descriptor yet. The Asio thread.
 class Takeover {
  public:
-  using Fetch = std::function<void(std::span<const custody::Record>, WorkerId after)>;
   // The descriptor of that session was asked for; `from` owned it.
   using Expect = std::function<void(SlotRef, WorkerId from, bool planned)>;
-  Takeover(const Table& table, const WorkerId& self, Fetch fetch, Expect expect = {});
+  Takeover(const Table& table, const WorkerId& self, FetchQueue::Fetch fetch, Expect expect = {});
 
   // Once at start: takes the slots of dead predecessors in this row and asks for their descriptors.
   void reclaimPredecessors();
@@ -35,9 +34,9 @@ class Takeover {
   void sweepHandoffs(Millis now);
   void fetchLost(SlotRef ref);
   // The answer came: it is no longer waited for. False: it was not.
-  bool answered(SlotRef ref);
-  bool waits(uint32_t slot) const { return waiting_.contains(slot); }
-  bool complete() const { return waiting_.empty(); }
+  bool answered(SlotRef ref) { return fetches_.answered(ref); }
+  bool waits(uint32_t slot) const { return fetches_.waits(slot); }
+  bool complete() const { return fetches_.empty(); }
 
   struct Segments {  // what the journal has of a session, in any order
     std::vector<uint32_t> in;
@@ -64,13 +63,11 @@ class Takeover {
   void blame(SlotRef ref, Millis now);
   template <typename Wanted>
   void reclaimIf(Wanted wanted);
-  void ask(std::span<const SlotRef> refs, WorkerId after);
 
   const Table* table_;
   WorkerId self_;
-  Fetch fetch_;
+  FetchQueue fetches_;
   Expect expect_;
-  std::unordered_map<uint32_t, uint32_t> waiting_;  // slot -> generation
   std::unordered_map<uint32_t, Millis> handoffSeen_;
   std::unordered_map<uint32_t, Millis> orphanSeen_;
   std::unordered_map<uint32_t, Segments> segments_;

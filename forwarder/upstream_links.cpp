@@ -89,7 +89,12 @@ void UpstreamLinks::syncOne(uint32_t upstream) {
   bool ready =
       lifeGeneration(health) == generation && lifeState<UpstreamHealth>(health) == UpstreamHealth::kReady;
   if (ready && link.state == State::kNone) {
-    if (link.held || followsThere(upstream)) return;
+    if (link.held) return;
+    if (followsThere(upstream)) {
+      if (std::exchange(link.preparedFor, generation) != generation)
+        port_->prepare(targetOf(upstream, generation));
+      return;
+    }
     link.generation = generation;
     link.failures = 0;
     connect(upstream);
@@ -100,13 +105,17 @@ void UpstreamLinks::syncOne(uint32_t upstream) {
   }
 }
 
-void UpstreamLinks::connect(uint32_t upstream) {
+StreamTarget UpstreamLinks::targetOf(uint32_t upstream, uint32_t generation) const {
   const UpstreamSlot& slot = table_->upstream(upstream);
+  const bool extended = slot.announced.load() == lifeWord(generation, kExtensionsVersion);
+  return {upstream, generation, slot.pool.load(), slot.host, slot.port.load(), extended};
+}
+
+void UpstreamLinks::connect(uint32_t upstream) {
   Link& link = links_[upstream];
-  link.extended = slot.announced.load() == lifeWord(link.generation, kExtensionsVersion);
+  const StreamTarget target = targetOf(upstream, link.generation);
+  link.extended = target.extended;
   link.capabilities = 0;
-  StreamTarget target{upstream,  link.generation,  slot.pool.load(),
-                      slot.host, slot.port.load(), link.extended};
   link.queuedBytes = 0;
   link.moved = false;
   link.stream = port_->open(target);

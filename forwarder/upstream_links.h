@@ -70,7 +70,8 @@ class UpstreamLinks {
     bool held = false;       // no new stream is opened
     bool skipsList = false;  // its next stream lists no sessions: some have just moved to another forwarder
     uint32_t generation = 0;
-    uint32_t failures = 0;  // in a row
+    uint32_t preparedFor = 0;  // this generation, if any
+    uint32_t failures = 0;     // in a row
     StreamId stream = 0;
     StreamId movesAfter = 0;  // a cancelled stream: its sessions move when it has ended, after its last reply
     uint64_t queuedBytes = 0;
@@ -84,6 +85,7 @@ class UpstreamLinks {
   };
 
   void syncOne(uint32_t upstream);
+  StreamTarget targetOf(uint32_t upstream, uint32_t generation) const;
   void connect(uint32_t upstream);
   void drain(uint32_t upstream);
   void drop(uint32_t upstream);

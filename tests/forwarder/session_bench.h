@@ -20,6 +20,7 @@ class RecordingPort : public StreamPort {
     uint64_t offset = kNoOffset;
   };
 
+  void prepare(const StreamTarget&) override {}
   StreamId open(const StreamTarget& target) override;
   void submit(StreamId stream, SlotRef session, const Uuid&, std::span<const iovec> pieces,
               uint64_t offset) override;
