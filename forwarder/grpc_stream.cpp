@@ -11,7 +11,7 @@ constexpr char kMethod[] = "/upstream.grpc.service.UpstreamPeerService/bidirecti
 // How soon a reply that found no free segment is tried again; the session with the largest backlog ends
 // meanwhile.
 constexpr int kRetryMs = 5;
-constexpr size_t kMostNews = 10'000;  // waiting ones, beyond which nobody is told that a client is unknown
+constexpr size_t kMostNews = 64 << 10;  // waiting ones, beyond which nobody is told that a client is unknown
 
 }  // namespace
 
@@ -165,19 +165,21 @@ void GrpcStream::onHello() {
 
 // False: the stream ends.
 bool GrpcStream::takeMarks() {
-  if ((extension_->capabilities() & kResume) == 0) return true;
+  // Without `resume` a mark is nothing but a question whether the client is still there.
+  const bool resumes = (extension_->capabilities() & kResume) != 0;
+  if (!resumes) reply_.acknowledged = 0;
   if (reply_.acknowledged != 0) reply_.marks.push_back({reply_.client, reply_.acknowledged});
   for (size_t i = 0; i < reply_.marks.size(); ++i) {
     std::string reason;
     std::optional<SlotRef> ref =
-        extension_->markedSession(reply_.marks[i].client, reply_.marks[i].offset, reason);
+        extension_->markedSession(reply_.marks[i].client, resumes ? reply_.marks[i].offset : 0, reason);
     if (!reason.empty()) {
       fail(std::move(reason));
       return false;
     }
     // That of a reply travels with the reply into its mailbox.
     const bool ofReply = reply_.acknowledged != 0 && i + 1 == reply_.marks.size() && !reply_.payload.empty();
-    if (ref && !ofReply)
+    if (ref && resumes && !ofReply)
       sink_.post({.type = StreamEvent::Type::kMarked,
                   .stream = id_,
                   .session = *ref,

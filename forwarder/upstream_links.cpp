@@ -465,7 +465,7 @@ void UpstreamLinks::onOpened(uint32_t upstream, uint8_t capabilities) {
     pump(*session);
     session->resumeReading();
   }
-  link.listDue = (capabilities & kEvents) != 0 && !std::exchange(link.skipsList, false);
+  link.listDue = (capabilities & kEvents) != 0;
   listsDue_ = listsDue_ || link.listDue;
   assignWaiting();
 }

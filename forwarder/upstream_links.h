@@ -65,10 +65,9 @@ class UpstreamLinks {
   struct Link {
     State state = State::kNone;
     bool kickDue = false;
-    bool moved = false;      // draining: its sessions have moved
-    bool carried = false;    // input went there since its sessions were moved last
-    bool held = false;       // no new stream is opened
-    bool skipsList = false;  // its next stream lists no sessions: some have just moved to another forwarder
+    bool moved = false;    // draining: its sessions have moved
+    bool carried = false;  // input went there since its sessions were moved last
+    bool held = false;     // no new stream is opened
     uint32_t generation = 0;
     uint32_t preparedFor = 0;  // this generation, if any
     uint32_t failures = 0;     // in a row

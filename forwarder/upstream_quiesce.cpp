@@ -29,7 +29,7 @@ void UpstreamLinks::halfClose(uint32_t upstream) {
 
 bool UpstreamLinks::quiesce(uint32_t upstream) {
   Link& link = links_[upstream];
-  link.held = link.skipsList = true;
+  link.held = true;
   switch (link.state) {
     case State::kNone:
       return false;

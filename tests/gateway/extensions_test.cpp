@@ -231,6 +231,34 @@ TEST_F(Extensions, ARepeatedReplyIsDroppedAndUnknownLanesAndClientsHarmNobody) {
   });
 }
 
+// How a worker without `resume` finds out whose end it has missed.
+TEST_F(Extensions, AMarkAsksWhetherAClientIsThereEvenWithoutResume) {
+  const std::string nobody = "6ba7b810-9dad-41d1-80b4-00c04fd430c8";
+  hello = helloOf(1, {"events"});
+  answer = [&](const wire::InputStreamRequest& input) {
+    if (input.payload().empty()) return std::vector<Output>{};
+    Output question;
+    question.add_marks()->set_client_uuid(input.client_uuid());
+    question.mutable_marks(0)->set_offset(1'000'000);
+    question.add_marks()->set_client_uuid(nobody);
+    return std::vector<Output>{question, replyTo(input.client_uuid(), "a", 0)};
+  };
+  start();
+  Client client(gateway->port());
+  client.send("x");
+  EXPECT_EQ(client.receive(1), "a");
+  auto closed = [&] {
+    std::vector<std::string> clients;
+    for (const auto& message : sawSoFar())
+      if (message.has_event() && message.event().kind() == wire::SessionEvent::KIND_CLOSED)
+        clients.push_back(message.client_uuid());
+    return clients;
+  };
+  waitUntil("the answer", [&] { return !closed().empty(); });
+  EXPECT_EQ(closed(), std::vector<std::string>{nobody});
+  EXPECT_TRUE(client.isOpen());
+}
+
 TEST_F(Extensions, RandomBytesHarmNobody) {
   std::atomic<int> rest{200};
   upstream.announceExtensions(1);

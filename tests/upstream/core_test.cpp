@@ -329,18 +329,41 @@ TEST_F(UpstreamCore, SendsNothingOverAPlainStreamThatTheGatewayHasEnded) {
   EXPECT_EQ(second.next()->payload(), "to all");
 }
 
-TEST_F(UpstreamCore, ClosesWhomAListLeavesOut) {
+TEST_F(UpstreamCore, AsksAfterWhomAListLeavesOut) {
   auto stream = attached();
   stream->event(kClient, wire::SessionEvent::KIND_OPENED);
   stream->event(kOther, wire::SessionEvent::KIND_OPENED);
   stream->event("", wire::SessionEvent::KIND_LISTED);
+  EXPECT_FALSE(stream->next(100ms)) << "all are there";
   stream->breakOff();
   auto again = attached();
   again->event(kOther, wire::SessionEvent::KIND_OPENED, 0, true);
   again->event("", wire::SessionEvent::KIND_LISTED);
+  auto question = again->next();
+  ASSERT_TRUE(question);
+  ASSERT_EQ(question->marks_size(), 1);
+  EXPECT_EQ(question->marks(0).client_uuid(), kClient);
+  again->event(kClient, wire::SessionEvent::KIND_CLOSED);
   EXPECT_TRUE(
-      worker.waitFor([&] { return !worker.told.empty() && worker.told.back() == "closed 6 unknown"; }));
+      worker.waitFor([&] { return !worker.told.empty() && worker.told.back() == "closed 6 told so"; }));
   EXPECT_EQ(worker.toldSoFar().size(), 3u);
+}
+
+// A forwarder was killed: its row's next process has opened its stream already, and the one that serves its sessions has not.
+TEST_F(UpstreamCore, HasBytesOnceThoughAListComesBeforeAnotherForwardersWord) {
+  auto first = attached(0, 70);
+  first->event(kClient, wire::SessionEvent::KIND_OPENED);
+  first->bytes(kClient, "abc", 0);
+  ASSERT_TRUE(worker.waitForBytes(kClient, "abc"));
+  first->breakOff();
+  auto row = attached(0, 70);
+  row->event("", wire::SessionEvent::KIND_LISTED);
+  auto heir = attached(0, 71);
+  heir->event(kClient, wire::SessionEvent::KIND_OPENED, 0, true);
+  heir->bytes(kClient, "abc", 0);
+  heir->bytes(kClient, "d", 3);
+  EXPECT_TRUE(worker.waitForBytes(kClient, "abcd"));
+  EXPECT_EQ(worker.toldSoFar(), std::vector<std::string>{"opened 6"});
 }
 
 TEST_F(UpstreamCore, AsksAfterTheClientsOfALaneThatComesOver) {

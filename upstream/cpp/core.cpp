@@ -188,13 +188,33 @@ void Core::takeOpened(const StreamPtr& stream, const Input& message) {
   }
 }
 
-// Whom the gateway did not announce on a stream's start is not there any more.
+// Whom the gateway did not announce on a stream's start is not there any more, or another forwarder has it and its word
+// has not come yet.
 void Core::takeListed(const StreamPtr& stream) {
-  std::vector<std::string> lost;
-  for (const auto& [client, session] : sessions_)
-    if (session.home == stream->own && session.announcedOn != stream->id && !session.plain)
-      lost.push_back(client);
-  for (const std::string& client : lost) endSession(client, "unknown");
+  askAfterClients(stream, [&](const Session& session) {
+    return session.home == stream->own && session.announcedOn != stream->id;
+  });
+}
+
+// The gateway answers a mark of a client that it does not know with its closing, and others not at all.
+void Core::askAfterClients(const StreamPtr& stream, const std::function<bool(const Session&)>& wanted) {
+  std::shared_ptr<Output> question;
+  auto send = [&] {
+    if (!question) return;
+    question->set_time(now());
+    stream->control.push_back({std::move(question), 0});
+    question.reset();
+    kickLater(stream);
+  };
+  for (const auto& [client, session] : sessions_) {
+    if (session.plain || !wanted(session)) continue;
+    if (!question) question = std::make_shared<Output>();
+    wire::InputMark& mark = *question->add_marks();
+    mark.set_client_uuid(client);
+    mark.set_offset(session.told);
+    if (question->marks_size() >= kMarksAMessage) send();
+  }
+  send();
 }
 
 void Core::endSession(const std::string& client, const std::string& reason) {
@@ -231,16 +251,10 @@ void Core::takePositions(const StreamPtr& stream, const Input& message) {
     stream->lanes.push_back(lane);
     kickLater(stream);
     roomCame();
-    if (lane != stream->own) askAfterClients(lane);
+    // From a forwarder that is gone: an end that only that one knew of was told to nobody.
+    if (lane != stream->own)
+      askAfterClients(stream, [&](const Session& session) { return session.home == lane; });
   }
-}
-
-// A lane came over from a forwarder that is gone: an end that only that one knew of was told to nobody. The gateway
-// answers a mark of a client that it does not know with its closing.
-void Core::askAfterClients(const LanePtr& lane) {
-  for (const auto& [client, session] : sessions_)
-    if (session.home == lane && !session.plain) marksDue_.insert(client);
-  ticks_.notify_one();
 }
 
 void Core::trim(Lane& lane, uint64_t acknowledged) {

@@ -141,7 +141,7 @@ class Core : public std::enable_shared_from_this<Core> {
   bool put(Lock& lock, const std::string* client, Draft draft, uint64_t acknowledged);
   void trim(Lane& lane, uint64_t acknowledged);
   void roomCame();
-  void askAfterClients(const LanePtr& lane);
+  void askAfterClients(const StreamPtr& stream, const std::function<bool(const Session&)>& wanted);
   void detach(const LanePtr& lane);
   void noteHandled(const std::string& client, Session& session, std::size_t bytes);
   void markDue(const std::string& client, const Session& session);

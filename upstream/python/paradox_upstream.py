@@ -224,10 +224,17 @@ class Upstream:
             self._writable.notify_all()
             self._room.notify_all()
             if lane is not stream.own:
-                # From a forwarder that is gone: an end that only that one knew of was told to nobody. The gateway
-                # answers a mark of a client that it does not know with its closing.
-                self._due.update(client for client, session in self._sessions.items()
-                                 if session.home is lane and not session.plain)
+                # From a forwarder that is gone: an end that only that one knew of was told to nobody.
+                self._ask_after(stream, lambda session: session.home is lane)
+
+    def _ask_after(self, stream, wanted):
+        """The gateway answers a mark of a client that it does not know with its closing, and others not at all."""
+        marks = [wire.InputMark(client_uuid=client, offset=session.told)
+                 for client, session in self._sessions.items() if not session.plain and wanted(session)]
+        for start in range(0, len(marks), MARKS_A_MESSAGE):
+            question = wire.OutputStreamRequest(time=now(), marks=marks[start:start + MARKS_A_MESSAGE])
+            stream.control.append((question, 0))
+        self._writable.notify_all()
 
     def _trim(self, lane, acknowledged):
         while lane.entries and lane.acknowledged < acknowledged:
@@ -255,10 +262,9 @@ class Upstream:
         elif event.kind == wire.SessionEvent.KIND_MOVED:
             self._end(client, 'moved')
         elif event.kind == wire.SessionEvent.KIND_LISTED:
-            # Whom the gateway did not announce on a stream's start is not there any more.
-            for lost in [name for name, other in self._sessions.items()
-                         if other.home is stream.own and other.announced_on is not stream and not other.plain]:
-                self._end(lost, 'unknown')
+            # Whom the gateway did not announce on a stream's start is not there any more, or another forwarder has it and
+            # its word has not come yet.
+            self._ask_after(stream, lambda other: other.home is stream.own and other.announced_on is not stream)
 
     def _take_opened(self, stream, client, session, event):
         if session is None:
