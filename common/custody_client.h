@@ -26,6 +26,8 @@ class CustodyClient {
     std::function<void(std::span<const custody::Record>)> dropDone;
     std::function<void(const custody::Record&, UniqueFd)> give;
     std::function<void(const custody::Record&)> missing;
+    // What list() asked for, in parts; an empty one: that was all.
+    std::function<void(std::span<const custody::Record>)> listed;
   };
 
   CustodyClient(boost::asio::io_context& io, std::string runtimeDir, WorkerId self, Handlers handlers);
@@ -50,6 +52,10 @@ class CustodyClient {
   // Asks for descriptors; answered by give/missing; repeated after a redial until answered. `after`: a dead
   // worker whose channel the custodian has to read to its end first (incarnation 0: none).
   void fetch(std::span<const custody::Record> records, WorkerId after);
+  // Asks what the custodian holds, of all kinds; what was put before is in it. Puts and drops that come while it is
+  // listed may be in it or not. False: not sent, since one is under way, or the channel takes nothing now. Over with the
+  // channel: not repeated after a redial.
+  bool list();
 
  private:
   struct State;

@@ -11,7 +11,7 @@
 //     | <- Give [records] + descriptors ------- |  those that it has
 //     | <- Missing [records] ------------------ |  those that it has not
 //     | -- List ------------------------------> |
-//     | <- Listed [records] ..., ListEnd ------ |  all that it holds
+//     | <- Listed [records] ..., ListEnd ------ |  all that it holds; other answers may come in between
 //
 // A Drop may overtake the Put of the same session (they come by different channels): the custodian remembers per slot
 // the newest dropped generation and closes what comes for it later. A Put for an older generation than it holds is

@@ -83,7 +83,8 @@ Forwarder::Forwarder(boost::asio::io_context& io, WorkerIdentity identity, PortF
                       leaveIfEmpty();
                     },
                 .give = [this](const custody::Record& record, UniqueFd fd) { onGive(record, std::move(fd)); },
-                .missing = [this](const custody::Record& record) { onMissing(record); }}),
+                .missing = [this](const custody::Record& record) { onMissing(record); },
+                .listed = {}}),
       refill_(custody_),
       handoff_(io, [this](SlotRef ref, UniqueFd socket) { adopt(ref, std::move(socket)); }),
       doorbell_(io),

@@ -49,7 +49,8 @@ CustodyKeeper::CustodyKeeper(boost::asio::io_context& io, const std::string& run
                      if (undropped_ == 0 && droppedDone_) std::exchange(droppedDone_, {})();
                    },
                .give = {},
-               .missing = {}}) {}
+               .missing = {},
+               .listed = {}}) {}
 
 // One message: it is whole or not at all, and the channel is fresh.
 void CustodyKeeper::fill() {

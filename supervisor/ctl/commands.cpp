@@ -69,6 +69,15 @@ std::string countsText(const Json& counts) {
   return out;
 }
 
+// Whether a process that dies now takes sessions with it.
+std::string custodyText(const Json& custody) {
+  return fmt::format("custody: {}, {} descriptors\n",
+                     custody.value("complete", false)
+                         ? "complete"
+                         : "INCOMPLETE (a forwarder that dies now takes sessions with it)",
+                     cell(custody, "descriptors"));
+}
+
 // "host:port" or "[host]:port"; none: not so.
 std::optional<Json> parseAddress(const std::string& text) {
   size_t colon = text.rfind(':');
@@ -102,6 +111,7 @@ int showStatus(const GatewayClient& gateway, const Output& output) {
   print(fmt::format("paradoxd {}, pid {}, up {} s, {}\n", cell(status, "version"), cell(status, "pid"),
                     cell(status, "uptime_seconds"), status.value("ready", false) ? "ready" : "not ready"));
   print(fmt::format("sessions: {} open of {}\n", cell(sessions, "open"), cell(sessions, "capacity")));
+  print(custodyText(status.value("custody", Json::object())));
   print("upstreams: " + countsText(status.value("upstreams", Json::object())) + "\n");
   if (output.terminal) print("\n");
   print(listenersText(status, output.terminal));

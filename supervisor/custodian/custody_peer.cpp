@@ -161,12 +161,16 @@ void CustodyPeer::answer(Type type) {
   answers_.push_back({type, {records.begin(), records.end()}});
 }
 
+// In order, but for a list, which is long: each of its parts lets what else there is go first.
 void CustodyPeer::flush() {
   if (writeWaiting_) return;
   while (!answers_.empty() && !ended_) {
     Sent sent = deaf_ ? Sent::kDone : sendAnswer(answers_.front());
     if (sent == Sent::kLater) return;
-    if (sent == Sent::kDone) answers_.pop_front();
+    if (sent == Sent::kDone)
+      answers_.pop_front();
+    else if (answers_.front().type == Type::kListed)
+      std::rotate(answers_.begin(), answers_.begin() + 1, answers_.end());
   }
   if (readPaused_) {
     readPaused_ = false;

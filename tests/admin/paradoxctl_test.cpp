@@ -81,6 +81,17 @@ TEST_F(Paradoxctl, StatusAndCheck) {
   EXPECT_EQ(run("check").code, 1);
 }
 
+TEST_F(Paradoxctl, StatusSaysWhetherCustodyIsComplete) {
+  table_.worker(kCustodianRow).sessions.store(97);
+  start();
+  Outcome status = run("status");
+  EXPECT_NE(status.out.find("custody: complete, 97 descriptors\n"), std::string::npos) << status.out;
+  changeStatus([](SupervisorStatus& s) { s.custody.incompleteSinceMs = monotonicMillis(); });
+  status = run("status");
+  EXPECT_EQ(status.code, 0);
+  EXPECT_NE(status.out.find("custody: INCOMPLETE"), std::string::npos) << status.out;
+}
+
 TEST_F(Paradoxctl, FindsTheGatewayOfARuntimeDirectoryAndShowsItsToken) {
   config_.management.token = "s3cret";
   start();

@@ -35,7 +35,13 @@ class CustodyClients : public ::testing::Test {
                    for (const Record& record : done) dropped.insert(record.slot);
                  },
              .give = [this](const Record& record, UniqueFd fd) { given[record.slot] = readMark(fd.get()); },
-             .missing = [this](const Record& record) { missing.insert(record.slot); }}) {}
+             .missing = [this](const Record& record) { missing.insert(record.slot); },
+             .listed =
+                 [this](std::span<const Record> records) {
+                   ++listParts;
+                   for (const Record& record : records) EXPECT_TRUE(listed.insert(record.slot).second);
+                   if (records.empty()) ++lists;
+                 }}) {}
 
   void startCustodian() {
     custodian.emplace(io, dir.path(), 10000, [](size_t) {});
@@ -48,12 +54,26 @@ class CustodyClients : public ::testing::Test {
     ASSERT_TRUE(client.put(record, descriptor));
   }
 
+  // Slots 0 to `batches` full messages, and waits until they are held.
+  void putBatches(uint32_t batches) {
+    UniqueFd fd = marked(7);
+    std::vector<int> descriptors(custody::kMaxRecords, fd.get());
+    for (uint32_t batch = 0; batch < batches; ++batch) {
+      std::vector<Record> records;
+      for (uint32_t i = 0; i < custody::kMaxRecords; ++i)
+        records.push_back(sessionRecord(batch * custody::kMaxRecords + i, 1));
+      ASSERT_TRUE(runUntil(io, [&] { return client.put(records, descriptors); }));
+    }
+    ASSERT_TRUE(runUntil(io, [&] { return putDone == batches * custody::kMaxRecords; }));
+  }
+
   test::TempDir dir;
   boost::asio::io_context io;
   std::optional<Custodian> custodian;
   int connections = 0, drained = 0, dropMessages = 0;
   size_t putDone = 0;
-  std::set<uint32_t> dropped, missing;
+  int lists = 0, listParts = 0;
+  std::set<uint32_t> dropped, missing, listed;
   std::map<uint32_t, uint32_t> given;
   CustodyClient client;
 };
@@ -171,6 +191,57 @@ TEST_F(CustodyClients, GetsAllInTheEndAtItsOwnDescriptorLimit) {
   ASSERT_TRUE(all) << given.size();
   for (const auto& [slot, mark] : given) EXPECT_EQ(slot, mark);
   EXPECT_TRUE(missing.empty());
+}
+
+TEST_F(CustodyClients, ListsWhatWasPutBeforeInParts) {
+  startCustodian();
+  client.start();
+  putBatches(2);
+  put(1000);
+  ASSERT_TRUE(client.list());
+  EXPECT_FALSE(client.list()) << "one at a time";
+  ASSERT_TRUE(runUntil(io, [&] { return lists == 1; }));
+  EXPECT_EQ(listed.size(), 2 * custody::kMaxRecords + 1);
+  EXPECT_EQ(listParts, 4);
+  listed.clear();
+  EXPECT_TRUE(client.list());
+  ASSERT_TRUE(runUntil(io, [&] { return lists == 2; }));
+  EXPECT_EQ(listed.size(), 2 * custody::kMaxRecords + 1);
+}
+
+// A takeover while a long list is under way: the descriptors come first.
+TEST_F(CustodyClients, AListDelaysNoOtherAnswer) {
+  constexpr uint32_t kBatches = 38;
+  startCustodian();
+  client.start();
+  putBatches(kBatches);
+  ASSERT_TRUE(client.list());
+  Record wanted[] = {sessionRecord(1, 1)};
+  client.fetch(wanted, {});
+  size_t before = 0;
+  ASSERT_TRUE(runUntil(io, [&] {
+    if (given.empty()) before = listed.size();
+    return lists == 1;
+  }));
+  EXPECT_EQ(listed.size(), kBatches * custody::kMaxRecords);
+  EXPECT_LT(before, listed.size() * 3 / 4) << "all of the list came before the descriptor";
+}
+
+TEST_F(CustodyClients, AListIsOverWithItsChannel) {
+  {
+    auto listener = listenSeqpacket(dir.path() + "/" + custody::kSocketName);
+    ASSERT_TRUE(listener);
+    client.start();
+    EXPECT_TRUE(client.list());
+  }
+  ASSERT_TRUE(runUntil(io, [&] { return !client.connected(); }));
+  EXPECT_FALSE(client.list());
+  startCustodian();
+  ASSERT_TRUE(runUntil(io, [&] { return client.connected(); }));
+  put(3);
+  EXPECT_TRUE(client.list());
+  ASSERT_TRUE(runUntil(io, [&] { return lists == 1; }));
+  EXPECT_EQ(listed, std::set<uint32_t>{3});
 }
 
 TEST_F(CustodyClients, CallsNobodyAfterStop) {
