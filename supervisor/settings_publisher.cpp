@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "common/session_table.h"
+
 namespace ppx {
 namespace {
 
@@ -83,21 +85,55 @@ bool SettingsPublisher::hasRoomForPools(const Config& config) const {
   return taken <= kMaxPools;
 }
 
-std::optional<uint32_t> SettingsPublisher::rowForListener(const std::string& name) const {
-  std::optional<uint32_t> unused;
+bool SettingsPublisher::hasRoomForListeners(const Config& config) const {
+  size_t wanted = 0, free = 0;
+  for (const ListenerConfig& listener : config.listeners) wanted += findListener(listener.name) ? 0 : 1;
+  if (wanted == 0) return true;
+  const auto served = listenersWithSessions();
   for (uint32_t i = 0; i < kMaxListeners; ++i) {
     const ListenerRow& row = table_.listener(i);
-    if (row.used.load() != 0 && name == row.name) return i;
-    if (row.used.load() == 0 && !unused) unused = i;
+    const bool named = std::any_of(config.listeners.begin(), config.listeners.end(),
+                                   [&](const ListenerConfig& each) { return each.name == row.name; });
+    free += row.used.load() == 0 && !named && !served[i] ? 1 : 0;
   }
-  return unused;
+  return wanted <= free;
+}
+
+std::optional<uint32_t> SettingsPublisher::rowForListener(const std::string& name) const {
+  if (auto own = findListener(name)) return own;
+  std::optional<uint32_t> retired;
+  const auto served = listenersWithSessions();
+  for (uint32_t i = 0; i < kMaxListeners; ++i) {
+    const ListenerRow& row = table_.listener(i);
+    if (row.used.load() != 0 || served[i]) continue;
+    if (row.name[0] == 0) return i;
+    if (!retired) retired = i;
+  }
+  return retired;
+}
+
+// The row of that name, also one that was retired: its sessions may still be there.
+std::optional<uint32_t> SettingsPublisher::findListener(const std::string& name) const {
+  for (uint32_t i = 0; i < kMaxListeners; ++i)
+    if (name == table_.listener(i).name) return i;
+  return std::nullopt;
+}
+
+std::array<bool, kMaxListeners> SettingsPublisher::listenersWithSessions() const {
+  std::array<bool, kMaxListeners> served{};
+  SessionTable sessions(table_);
+  for (uint32_t slot = 0; slot < table_.header().sessionHighWater.load(); ++slot) {
+    const uint32_t listener = table_.session(slot).listener.load();
+    if (listener < kMaxListeners && sessions.word(slot).state != SlotState::kFree) served[listener] = true;
+  }
+  return served;
 }
 
 void SettingsPublisher::publishListener(uint32_t index, const ListenerConfig& listener, const Config& config,
                                         uint16_t port) {
   ListenerRow& row = table_.listener(index);
   const SessionsConfig& sessions = config.sessions;
-  if (row.used.load() == 0) writeName(row.name, listener.name);
+  if (listener.name != row.name) writeName(row.name, listener.name);
   row.pool.store(poolRow(listener.pool));
   row.port.store(port);
   row.closeInDoubt.store(listener.crashPolicy == CrashPolicy::kClose ? 1 : 0);

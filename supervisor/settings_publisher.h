@@ -3,6 +3,7 @@
 // name.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -35,7 +36,10 @@ class SettingsPublisher {
   bool publishSettings(const Config& config, uint32_t capacity);
   // For all that publishSettings would name.
   bool hasRoomForPools(const Config& config) const;
-  // The row of a listener of this name, its own or a free one; none: all are taken.
+  // Sessions go by their listener's row as long as they live: the row of one that was removed is another's only when they
+  // are gone, and its own again at any time.
+  bool hasRoomForListeners(const Config& config) const;
+  // None: all are taken.
   std::optional<uint32_t> rowForListener(const std::string& name) const;
   void publishListener(uint32_t row, const ListenerConfig& listener, const Config& config, uint16_t port);
   void retireListener(uint32_t row);
@@ -44,6 +48,8 @@ class SettingsPublisher {
 
  private:
   std::optional<uint32_t> findPool(const std::string& name) const;
+  std::optional<uint32_t> findListener(const std::string& name) const;
+  std::array<bool, kMaxListeners> listenersWithSessions() const;
   bool makePool(const std::string& name);
 
   Table& table_;

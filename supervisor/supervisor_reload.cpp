@@ -58,6 +58,10 @@ OperationAnswer Supervisor::takeIntoUse(Config wanted) {
     return refuseReload(
         422, "cannot_change",
         "more pools have been named than the table has rows (" + std::to_string(kMaxPools) + ")");
+  if (!publisher.hasRoomForListeners(wanted))
+    return refuseReload(422, "cannot_change",
+                        "the table has rows for " + std::to_string(kMaxListeners) +
+                            " listeners, those among them that were removed and still have sessions");
   SessionCapacity capacity = sessionCapacity(wanted, table_->sizes().sessionSlots, status_.descriptorLimit);
   std::map<std::string, ListenerSocket> bound;
   for (const ListenerConfig& listener : plan.opened) {
@@ -95,12 +99,9 @@ OperationAnswer Supervisor::takeIntoUse(Config wanted) {
   return answer;
 }
 
-// New ones get rows of their own, if there are any, before rows of others become free: sessions go by their
-// listener's row as long as they live.
 void Supervisor::publishListeners(const ReloadPlan& plan, std::map<std::string, ListenerSocket>& bound) {
   SettingsPublisher publisher(*table_);
   std::vector<ListenerStatus> listed;
-  std::vector<const ListenerConfig*> waiting;
   auto publish = [&](const ListenerConfig& listener, uint32_t row) {
     if (auto fresh = bound.find(listener.name); fresh != bound.end())
       sockets_.insert_or_assign(row, std::move(fresh->second));
@@ -110,19 +111,13 @@ void Supervisor::publishListeners(const ReloadPlan& plan, std::map<std::string, 
     publisher.publishListener(row, listener, config_, port);
     listed.push_back({listener.name, listener.host, listener.pool, row, port});
   };
-  for (const ListenerConfig& listener : config_.listeners) {
-    if (auto row = publisher.rowForListener(listener.name))
-      publish(listener, *row);
-    else
-      waiting.push_back(&listener);
-  }
+  for (const ListenerConfig& listener : config_.listeners)
+    publish(listener, publisher.rowForListener(listener.name).value());
   for (const ListenerStatus& listener : status_.listeners) {
     if (std::find(plan.closed.begin(), plan.closed.end(), listener.name) == plan.closed.end()) continue;
     publisher.retireListener(listener.row);
     sockets_.erase(listener.row);
   }
-  for (const ListenerConfig* listener : waiting)
-    publish(*listener, publisher.rowForListener(listener->name).value());
   status_.listeners = std::move(listed);
   if (plan.opened.empty() && plan.closed.empty()) return;
   workers_->sendListeners();

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 
+#include "common/session_table.h"
 #include "supervisor/listener_sockets.h"
 #include "supervisor/settings_publisher.h"
 #include "supervisor/table_setup.h"
@@ -83,8 +84,40 @@ TEST(SettingsPublisher, KeepsListenersInTheirRows) {
   EXPECT_EQ(table->listener(1).port.load(), 7002u);
   EXPECT_EQ(table->listener(1).keepaliveIdleS.load(), 60u);
   publisher.retireListener(0);
-  EXPECT_EQ(*publisher.rowForListener("three"), 0u);
+  EXPECT_EQ(*publisher.rowForListener("one"), 0u);
   EXPECT_EQ(*publisher.rowForListener("two"), 1u);
+  EXPECT_EQ(*publisher.rowForListener("three"), 2u);
+}
+
+TEST(SettingsPublisher, GivesARemovedListenersRowAwayOnlyWhenItsSessionsAreGone) {
+  Config config = smallConfig();
+  auto table = createTable(config);
+  ASSERT_TRUE(table.ok());
+  SettingsPublisher publisher(*table);
+  ASSERT_TRUE(publisher.publishSettings(config, 64));
+  ListenerConfig listener;
+  for (uint32_t i = 0; i < kMaxListeners; ++i) {
+    listener.name = "listener " + std::to_string(i);
+    publisher.publishListener(*publisher.rowForListener(listener.name), listener, config, 7000);
+  }
+  config.listeners = {listener};
+  config.listeners[0].name = "one more";
+  EXPECT_FALSE(publisher.hasRoomForListeners(config));
+  SessionTable sessions(*table);
+  const WorkerId acceptor{kFirstAcceptorRow, 1};
+  auto served = sessions.claim(acceptor, 0);
+  ASSERT_TRUE(served);
+  table->session(served->slot).listener.store(5);
+  publisher.retireListener(5);
+  EXPECT_FALSE(publisher.hasRoomForListeners(config));
+  EXPECT_FALSE(publisher.rowForListener("one more"));
+  EXPECT_EQ(publisher.rowForListener("listener 5"), 5u);
+  ASSERT_TRUE(sessions.release(*served, acceptor));
+  EXPECT_TRUE(publisher.hasRoomForListeners(config));
+  ASSERT_EQ(publisher.rowForListener("one more"), 5u);
+  publisher.publishListener(5, config.listeners[0], config, 7000);
+  EXPECT_STREQ(table->listener(5).name, "one more");
+  EXPECT_FALSE(publisher.rowForListener("listener 5"));
 }
 
 TEST(ListenerSockets, ReportTheChosenPortAndKeepUrgentDataInline) {
