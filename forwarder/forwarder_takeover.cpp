@@ -183,8 +183,11 @@ void Forwarder::onWorkerDied(const control::WorkerDied& died) {
     s.handover.onWorkerDied(row, died.incarnation);
     s.links.sync();  // it may have had streams that this one follows
   }
-  // If the first one dies too, the next sweep of anybody finds the slots.
-  if (died.row >= kFirstAcceptorRow && isFirstReady()) s.takeover.sweepHandoffs(monotonicMillis());
+  if (died.row >= kFirstAcceptorRow && died.row < kProberRow) {
+    s.takeover.fetchHandoffs({static_cast<uint8_t>(died.row), died.incarnation});
+    // If the first one dies too, the next sweep of anybody finds the slots.
+    if (isFirstReady()) s.takeover.sweepHandoffs(monotonicMillis());
+  }
   turnEnds();
 }
 

@@ -178,6 +178,19 @@ void Takeover::sweepHandoffs(Millis now) {
   fetchMoved(moved);
 }
 
+// Some may be on their way from others: then we have them twice, and close the copy.
+void Takeover::fetchHandoffs(WorkerId dead) {
+  SessionTable sessions(*table_);
+  std::vector<SlotRef> refs;
+  for (uint32_t slot = 0; slot < table_->header().sessionHighWater.load(); ++slot) {
+    SlotWord word = sessions.word(slot);
+    if (word.state == SlotState::kHandoff && word.worker == self_.row && !waits(slot) &&
+        table_->session(slot).quiesced.load() == 0)
+      refs.push_back({slot, word.generation});
+  }
+  fetches_.add(refs, dead);
+}
+
 // Its claimer is dead once the row has another incarnation, or none. Custody has the client, then we serve it; or it has
 // not, then the slot is freed. Of several forwarders that come by, one gets it.
 void Takeover::finishClaim(SlotRef ref, const SlotWord& word) {

@@ -32,6 +32,8 @@ class Takeover {
   // A handoff for this row that has had no descriptor for a while, or lost it on the way, is asked for too.
   // So is what an acceptor that died had claimed and not handed off.
   void sweepHandoffs(Millis now);
+  // An acceptor is dead: what it had handed off may have died on the way here.
+  void fetchHandoffs(WorkerId dead);
   void fetchLost(SlotRef ref);
   // The answer came: it is no longer waited for. False: it was not.
   bool answered(SlotRef ref) { return fetches_.answered(ref); }
