@@ -178,11 +178,12 @@ std::string nameOf(const ::testing::TestParamInfo<Crash>& info) {
   return name;
 }
 
-// Thirty clients have come then: all of the first, and some new ones.
+// All of the first clients have been accepted by then, and some new ones. A slot is claimed before each accept, also before the
+// one that ends a turn: up to twice for each client.
 INSTANTIATE_TEST_SUITE_P(Acceptor, CrashOutcome,
-                         ::testing::Values(Crash{"table.claiming", 30, "acceptor", kTurn},
-                                           Crash{"table.claimed", 30, "acceptor", kTurn},
-                                           Crash{"acceptor.claimed", 30, "acceptor", kTurn},
+                         ::testing::Values(Crash{"table.claiming", 60, "acceptor", kTurn},
+                                           Crash{"table.claimed", 60, "acceptor", kTurn},
+                                           Crash{"acceptor.claimed", 60, "acceptor", kTurn},
                                            Crash{"acceptor.accepted", 30, "acceptor", kReset},
                                            Crash{"mailbox.opening", 30, "acceptor", kReset},
                                            Crash{"acceptor.filled", 30, "acceptor", kReset},
