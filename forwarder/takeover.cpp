@@ -49,6 +49,9 @@ void Takeover::reclaim(WorkerId dead) {
   reclaimIf([dead](uint32_t, const SlotWord& word) {
     return word.worker == dead.row && word.incarnation == dead.incarnation;
   });
+  // What is on its way to the row belongs to the row's next process, if there is one already.
+  const uint64_t now = table_->worker(dead.row).incarnation.load();
+  if (now != 0 && (now & kIncarnationMask) != dead.incarnation) return;
   SessionTable sessions(*table_);
   std::vector<SlotRef> moved;
   for (uint32_t slot = 0; slot < table_->header().sessionHighWater.load(); ++slot) {
