@@ -5,7 +5,6 @@
 
 #include "common/clock.h"
 #include "common/log.h"
-#include "common/peer_text.h"
 #include "forwarder/by_traffic.h"
 #include "forwarder/upstream_target.h"
 
@@ -19,7 +18,6 @@ constexpr Millis kShortLifeDelayMs = 100;
 constexpr Millis kFirstRetryMs = 50;
 constexpr Millis kLastRetryMs = 2000;
 constexpr Millis kResumeRetryMs = 10;
-constexpr Millis kLongestQuestionMs = 5000;  // between two of the prober's (prober/probe_machine.h)
 constexpr uint64_t kMinBudget = 64 << 10;
 constexpr uint64_t kMaxBudget = 1 << 20;
 
@@ -163,238 +161,6 @@ bool UpstreamLinks::usable(uint32_t upstream) {
   return link.state == State::kOpen || (link.state == State::kConnecting && link.failures == 0);
 }
 
-void UpstreamLinks::assign(Session& session) {
-  if (session.phase() != SessionPhase::kOpen) return;
-  const SessionSlot& slot = session.slot();
-  uint32_t pool = slot.pool.load(kRelaxed);
-  if (session.settings().routeByMessage.load(kRelaxed) != 0) {
-    if (rotation_.any(pool))
-      session.setWaitingSince(0);
-    else if (session.waitingSince() == 0)
-      session.setWaitingSince(monotonicMillis());
-  } else {
-    std::optional<uint32_t> upstream = rotation_.next(pool, [this](uint32_t u) { return usable(u); });
-    if (!upstream) {
-      if (session.waitingSince() == 0) session.setWaitingSince(monotonicMillis());
-      return;
-    }
-    session.setUpstream(*upstream, links_[*upstream].generation);
-    table_->upstream(*upstream).sessionsAssigned.fetch_add(1, kRelaxed);
-    session.setWaitingSince(0);
-    if (links_[*upstream].extended) session.expectResume();
-    attach(session, *upstream);
-  }
-  pump(session);
-  session.resumeReading();
-}
-
-void UpstreamLinks::keepOrAssign(Session& session) {
-  if (session.phase() != SessionPhase::kOpen) return;
-  const uint32_t upstream = session.upstream();
-  bool kept = upstream < links_.size() && usable(upstream) &&
-              session.slot().upstreamGeneration.load(kRelaxed) == links_[upstream].generation;
-  if (!kept) {
-    session.setUpstream(kNoUpstream, 0);
-    return assign(session);
-  }
-  attach(session, upstream);
-  pump(session);
-  session.resumeReading();
-}
-
-// The stream is open, or will be: then once more.
-void UpstreamLinks::attach(Session& session, uint32_t upstream) {
-  Link& link = links_[upstream];
-  if (link.state != State::kOpen) return;
-  session.setCapabilities(link.capabilities);
-  if ((link.capabilities & kEvents) == 0) return;
-  const SessionSlot& slot = session.slot();
-  SessionNews news;
-  news.kind = SessionNews::Kind::kOpened;
-  news.client = {slot.uuidHigh.load(kRelaxed), slot.uuidLow.load(kRelaxed)};
-  news.peer =
-      peerText(slot.peerHigh.load(kRelaxed), slot.peerLow.load(kRelaxed), slot.peerPort.load(kRelaxed));
-  news.listener = session.settings().name;
-  news.continued = session.wasAnnounced();
-  news.offset = slot.inWritten.load(kRelaxed);
-  session.setAnnounced();
-  port_->announce(link.stream, news);
-  kickLater(upstream);
-}
-
-void UpstreamLinks::announceEnd(Session& session) {
-  if (!session.inputEnded() || session.endAnnounced || session.upstream() == kNoUpstream) return;
-  Link& link = links_[session.upstream()];
-  if (link.state != State::kOpen || (link.capabilities & kEvents) == 0) return;
-  session.endAnnounced = true;
-  SessionNews news;
-  news.kind = SessionNews::Kind::kEnd;
-  news.client = {session.slot().uuidHigh.load(kRelaxed), session.slot().uuidLow.load(kRelaxed)};
-  port_->announce(link.stream, news);
-  kickLater(session.upstream());
-}
-
-void UpstreamLinks::left(const SessionSlot& session, CloseReason reason) {
-  const uint32_t upstream = session.upstream.load(kRelaxed);
-  if (upstream >= links_.size() || (session.flags.load(kRelaxed) & kSessionAnnounced) == 0) return;
-  Link& link = links_[upstream];
-  if (link.generation != session.upstreamGeneration.load(kRelaxed)) return;
-  SessionNews news;
-  news.kind = SessionNews::Kind::kClosed;
-  news.client = {session.uuidHigh.load(kRelaxed), session.uuidLow.load(kRelaxed)};
-  news.reason = closeReasonInfo(reason).name;
-  if (link.state != State::kOpen) {
-    if (link.state != State::kNone && link.extended) link.ended.push_back(news);
-  } else if ((link.capabilities & kEvents) != 0) {
-    port_->announce(link.stream, news);
-    kickLater(upstream);
-  }
-}
-
-// The upstream is deleted: its sessions go on with others once it has ended this stream.
-void UpstreamLinks::announceMoves(uint32_t upstream) {
-  Link& link = links_[upstream];
-  if ((link.capabilities & kEvents) == 0) return;
-  sessions_->forEach([&](Session& session) {
-    if (session.upstream() != upstream || session.phase() != SessionPhase::kOpen) return;
-    SessionNews news;
-    news.kind = SessionNews::Kind::kMoved;
-    news.client = {session.slot().uuidHigh.load(kRelaxed), session.slot().uuidLow.load(kRelaxed)};
-    port_->announce(link.stream, news);
-  });
-}
-
-void UpstreamLinks::sendLists() {
-  if (!std::exchange(listsDue_, false)) return;
-  for (uint32_t upstream = 0; upstream < links_.size(); ++upstream) {
-    Link& link = links_[upstream];
-    if (!std::exchange(link.listDue, false) || link.state != State::kOpen) continue;
-    port_->announce(link.stream, {});
-    kickLater(upstream);
-  }
-}
-
-void UpstreamLinks::kickLater(uint32_t upstream) {
-  if (links_[upstream].kickDue) return;
-  links_[upstream].kickDue = true;
-  kicks_.push_back(upstream);
-}
-
-void UpstreamLinks::assignWaiting() {
-  sessions_->forEach([this](Session& session) {
-    if (session.waitingSince() != 0) assign(session);
-  });
-}
-
-void UpstreamLinks::moveSessions(uint32_t upstream) {
-  const bool died = links_[upstream].state != State::kDraining;
-  const bool carried = std::exchange(links_[upstream].carried, false);
-  const uint32_t pool = table_->upstream(upstream).pool.load();
-  sessions_->forEach([&](Session& session) {
-    if (session.phase() != SessionPhase::kOpen) return;
-    const bool byMessage = session.settings().routeByMessage.load(kRelaxed) != 0;
-    if (byMessage) {
-      // It has no upstream of its own: any of its payloads may have gone there.
-      if (died && carried && session.slot().pool.load(kRelaxed) == pool) noteLoss(session, upstream);
-      return;
-    }
-    if (session.upstream() != upstream) return;
-    session.setUpstream(kNoUpstream, 0);
-    if (died && noteLoss(session, upstream)) return;
-    table_->worker(self_.row).sessionsMoved.fetch_add(1, kRelaxed);
-    assign(session);
-  });
-}
-
-// One that has missed a question of the prober's may have read nothing since it was last heard of; another has just ended.
-Millis UpstreamLinks::lastSignOf(uint32_t upstream) const {
-  const UpstreamSlot& slot = table_->upstream(upstream);
-  const Millis now = monotonicMillis(), live = static_cast<Millis>(slot.lastLiveMs.load(kRelaxed));
-  const Millis asked = std::min<Millis>(slot.aliveTimeoutMs.load(kRelaxed) / 3, kLongestQuestionMs);
-  return live != 0 && now - live > 2 * asked ? live : now;
-}
-
-// Its upstream is lost. What one with `resume` has not acknowledged is sent again: that is no doubt. True: it is ended.
-bool UpstreamLinks::noteLoss(Session& session, uint32_t upstream) {
-  if (!session.isInDoubt(lastSignOf(upstream))) return false;
-  table_->worker(self_.row).inDoubt.fetch_add(1, kRelaxed);
-  const bool closes = session.settings().closeOnUpstreamLoss.load(kRelaxed) != 0;
-  const Uuid uuid = SessionTable(*table_).uuid(session.ref().slot);
-  logInfo("session_in_doubt", {{"session", uuid}, {"upstream", name(upstream)}, {"reason", "upstream_lost"}},
-          "session {}: in doubt, its upstream {} is lost; it {}", uuid, name(upstream),
-          closes ? "is ended" : "goes on");
-  if (closes) session.abort(CloseReason::kUpstreamLoss);
-  return closes;
-}
-
-UpstreamLinks::Link* UpstreamLinks::linkFor(Session& session, uint32_t& upstream) {
-  upstream = session.upstream();
-  if (session.settings().routeByMessage.load(kRelaxed) != 0) {
-    auto next = rotation_.next(session.slot().pool.load(kRelaxed), [this](uint32_t u) {
-      // What goes over an extended stream depends on what its hello will grant.
-      return usable(u) && (links_[u].state == State::kOpen || !links_[u].extended);
-    });
-    if (!next) {
-      if (session.waitingSince() == 0) session.setWaitingSince(monotonicMillis());
-      return nullptr;
-    }
-    upstream = *next;
-  }
-  if (upstream == kNoUpstream) return nullptr;
-  Link& link = links_[upstream];
-  return link.state == State::kOpen || (link.state == State::kConnecting && !link.extended) ? &link : nullptr;
-}
-
-void UpstreamLinks::pump(Session& session) {
-  if (session.inFlightOn() != 0) return port_->wakeOnWritten(session.inFlightOn());
-  if (session.phase() != SessionPhase::kOpen) return;
-  if (session.inputWaiting() == 0) return announceEnd(session);
-  uint32_t upstream = kNoUpstream;
-  Link* link = linkFor(session, upstream);
-  if (link == nullptr) return;
-  if (link->queuedBytes >= budget_) {
-    if (session.waitsInQueue) return;
-    session.waitsInQueue = true;
-    link->waiting.push_back(session.ref());
-    return port_->wakeOnWritten(link->stream);
-  }
-  uint32_t bytes = session.gatherInput(pieces_);
-  const SessionSlot& slot = session.slot();
-  port_->submit(link->stream, session.ref(), {slot.uuidHigh.load(kRelaxed), slot.uuidLow.load(kRelaxed)},
-                pieces_, session.resumes() ? slot.inWritten.load(kRelaxed) : kNoOffset);
-  session.submitted(link->stream, bytes);
-  link->queuedBytes += bytes;
-  link->carried = true;
-  // It reads no further before this is written, so nobody would look at the event.
-  if (slot.inReceived.load(kRelaxed) - slot.inWritten.load(kRelaxed) >= inputAllowance(session) ||
-      (session.inputEnded() && link->capabilities != 0))
-    port_->wakeOnWritten(link->stream);
-  UpstreamSlot& figures = table_->upstream(upstream);
-  figures.messagesIn.fetch_add(1, kRelaxed);
-  figures.bytesIn.fetch_add(bytes, kRelaxed);
-  table_->worker(self_.row).messagesIn.fetch_add(1, kRelaxed);
-  kickLater(upstream);
-}
-
-void UpstreamLinks::kick() {
-  for (uint32_t upstream : kicks_) {
-    links_[upstream].kickDue = false;
-    if (links_[upstream].stream != 0) port_->kick(links_[upstream].stream);
-  }
-  kicks_.clear();
-}
-
-uint32_t UpstreamLinks::inputAllowance(const Session& session) const {
-  const ListenerRow& settings = session.settings();
-  uint32_t window = settings.inputWindowBytes.load(kRelaxed);
-  if (settings.routeByMessage.load(kRelaxed) != 0) return session.waitingSince() == 0 ? window : 0;
-  uint32_t upstream = session.upstream();
-  if (upstream == kNoUpstream) return 0;
-  const Link& link = links_[upstream];
-  if (link.state != State::kOpen && link.state != State::kConnecting) return 0;
-  return link.queuedBytes >= budget_ ? kSegmentBytes : window;
-}
-
 void UpstreamLinks::collect() {
   port_->collect(events_);
   for (const StreamEvent& event : events_) {
@@ -435,13 +201,6 @@ void UpstreamLinks::onDropped(uint32_t upstream) {
   if (links_[upstream].state == State::kNone) moveSessions(upstream);
 }
 
-void UpstreamLinks::onMarked(uint32_t upstream, const StreamEvent& event) {
-  Session* session = sessions_->find(event.session);
-  if (session == nullptr || session->upstream() != upstream) return;
-  session->acknowledged(event.offset);
-  pump(*session);
-}
-
 void UpstreamLinks::onOpened(uint32_t upstream, uint8_t capabilities) {
   Link& link = links_[upstream];
   if (link.state != State::kConnecting) return;
@@ -468,48 +227,6 @@ void UpstreamLinks::onOpened(uint32_t upstream, uint8_t capabilities) {
   link.listDue = (capabilities & kEvents) != 0;
   listsDue_ = listsDue_ || link.listDue;
   assignWaiting();
-}
-
-void UpstreamLinks::onWritten(uint32_t upstream, const StreamEvent& event) {
-  Link& link = links_[upstream];
-  Session* session = sessions_->find(event.session);
-  if (session != nullptr) session->written(event.stream, event.bytes);
-  if (link.stream == event.stream) {
-    link.queuedBytes -= std::min<uint64_t>(link.queuedBytes, event.bytes);
-    if (link.queuedBytes < budget_ / 2)
-      wakeWaiting(link);
-    else if (!link.waiting.empty())
-      port_->wakeOnWritten(link.stream);
-  }
-  if (session != nullptr) pump(*session);
-}
-
-void UpstreamLinks::wakeWaiting(Link& link) {
-  std::vector<SlotRef> waiting;
-  waiting.swap(link.waiting);
-  for (const SlotRef& ref : waiting) {
-    Session* session = sessions_->find(ref);
-    if (session == nullptr) continue;
-    session->waitsInQueue = false;
-    pump(*session);
-    session->resumeReading();
-  }
-}
-
-std::vector<SlotRef> UpstreamLinks::takeBack(StreamId stream) {
-  std::vector<SlotRef> refs;
-  sessions_->forEach([&](Session& session) {
-    if (session.inFlightOn() != stream) return;
-    session.takenBack(stream);
-    refs.push_back(session.ref());
-  });
-  return refs;
-}
-
-void UpstreamLinks::clearWaiting(Link& link) {
-  for (const SlotRef& ref : link.waiting)
-    if (Session* session = sessions_->find(ref)) session->waitsInQueue = false;
-  link.waiting.clear();
 }
 
 void UpstreamLinks::onEnded(uint32_t upstream, const StreamEvent& event) {
