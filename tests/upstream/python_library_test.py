@@ -1,0 +1,111 @@
+#!/usr/bin/python3
+"""What the Python library remembers, without gRPC: the test is the gateway's end of each stream."""
+import pathlib
+import queue
+import sys
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / 'upstream' / 'python'))
+import paradox_upstream as library  # noqa: E402
+from paradox_upstream import wire  # noqa: E402
+
+CLIENT, OTHER = '6ba7b810-9dad-41d1-80b4-00c04fd430c8', '7ba7b810-9dad-41d1-80b4-00c04fd430c8'
+KIND = wire.SessionEvent
+
+
+class Worker(library.Handler):
+    def __init__(self):
+        self.told = queue.Queue()
+
+    def on_opened(self, client, opened):
+        self.told.put(('opened', client))
+
+    def on_bytes(self, client, data, offset):
+        self.told.put(('bytes', client, data, offset))
+
+    def on_closed(self, client, reason):
+        self.told.put(('closed', client, reason))
+
+    def next(self):
+        return self.told.get(timeout=5)
+
+
+class GatewayEnd:
+    """A stream whose lane is attached."""
+
+    def __init__(self, upstream, lane):
+        self.upstream, self.stream = upstream, library.Stream()
+        upstream._streams.append(self.stream)
+        hello = wire.Hello(version=1, capabilities=library.CAPABILITIES, instance_id='gateway', lane=lane)
+        self.say(wire.InputStreamRequest(hello=hello))
+        self.attach(lane)
+        assert self.messages()[0].HasField('hello')
+
+    def say(self, message):
+        self.upstream._take(self.stream, message)
+
+    def attach(self, lane):
+        self.say(wire.InputStreamRequest(lanes=[wire.LanePosition(lane=lane, sequence=0, attach=True)]))
+
+    def event(self, kind, client='', **fields):
+        self.say(wire.InputStreamRequest(client_uuid=client, event=wire.SessionEvent(kind=kind, **fields)))
+
+    def bytes(self, client, payload, offset):
+        self.say(wire.InputStreamRequest(client_uuid=client, payload=payload, offset=offset))
+
+    def messages(self):
+        """What waits to be written beside replies."""
+        with self.upstream._lock:
+            out = [message for message, _ in self.stream.control]
+            self.stream.control.clear()
+        return out
+
+    def break_off(self):
+        self.upstream._gone(self.stream)
+
+
+class PythonLibrary(unittest.TestCase):
+    def setUp(self):
+        self.worker = Worker()
+        self.upstream = library.Upstream(self.worker)
+
+    def test_asks_after_whom_a_list_leaves_out(self):
+        first = GatewayEnd(self.upstream, 70)
+        first.event(KIND.KIND_OPENED, CLIENT, offset=7)
+        first.event(KIND.KIND_OPENED, OTHER)
+        first.event(KIND.KIND_LISTED)
+        self.assertEqual(first.messages(), [])
+        first.break_off()
+        again = GatewayEnd(self.upstream, 70)
+        again.event(KIND.KIND_OPENED, OTHER, continued=True)
+        again.event(KIND.KIND_LISTED)
+        [question] = again.messages()
+        self.assertEqual([(mark.client_uuid, mark.offset) for mark in question.marks], [(CLIENT, 7)])
+        again.event(KIND.KIND_CLOSED, CLIENT, reason='unknown')
+        told = [self.worker.next() for _ in range(3)]
+        self.assertEqual(told, [('opened', CLIENT), ('opened', OTHER), ('closed', CLIENT, 'unknown')])
+
+    def test_asks_after_the_clients_of_a_lane_that_comes_over(self):
+        first, second = GatewayEnd(self.upstream, 70), GatewayEnd(self.upstream, 71)
+        first.event(KIND.KIND_OPENED, CLIENT, offset=7)
+        first.break_off()
+        second.attach(70)
+        [question] = second.messages()
+        self.assertEqual([(mark.client_uuid, mark.offset) for mark in question.marks], [(CLIENT, 7)])
+
+    def test_has_bytes_once_though_a_list_comes_before_another_forwarders_word(self):
+        first = GatewayEnd(self.upstream, 70)
+        first.event(KIND.KIND_OPENED, CLIENT)
+        first.bytes(CLIENT, b'abc', 0)
+        first.break_off()
+        GatewayEnd(self.upstream, 70).event(KIND.KIND_LISTED)
+        heir = GatewayEnd(self.upstream, 71)
+        heir.event(KIND.KIND_OPENED, CLIENT, continued=True)
+        heir.bytes(CLIENT, b'abc', 0)
+        heir.bytes(CLIENT, b'cd', 2)
+        told = [self.worker.next() for _ in range(3)]
+        self.assertEqual(told, [('opened', CLIENT), ('bytes', CLIENT, b'abc', 0), ('bytes', CLIENT, b'd', 3)])
+
+
+if __name__ == '__main__':
+    unittest.main()
