@@ -11,6 +11,7 @@
 #include <array>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "common/log_output.h"
@@ -137,7 +138,7 @@ struct Journal {
     ssize_t got = ::recv(socket.get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
     return got > 0 ? std::string(buffer.data(), static_cast<size_t>(got)) : "";
   }
-  std::string folder = "/tmp/ppx-log-XXXXXX";
+  std::string folder = std::filesystem::temp_directory_path() / "ppx-log-XXXXXX";
   UniqueFd socket;
 };
 

@@ -7,6 +7,7 @@
 #include <netinet/in.h>
 #include <pwd.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -45,7 +46,8 @@ uint16_t freePort() {
   return ntohs(address.sin_port);
 }
 
-// A program in a process group of its own, its output in a file; killed with all its children at the end.
+// A program in a process group of its own, its output in a file. At the end, and when this process dies, it gets SIGINT: a
+// server then cleans up and ends. Only what is still there after a time is killed, with all its children.
 class Program {
  public:
   Program(std::vector<std::string> argv, std::string logFile) : log_(std::move(logFile)) {
@@ -55,6 +57,7 @@ class Program {
     pid_ = ::fork();
     if (pid_ != 0) return;
     ::setpgid(0, 0);
+    ::prctl(PR_SET_PDEATHSIG, SIGINT);
     int out = ::open(log_.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644);
     ::dup2(out, 1);
     ::dup2(out, 2);
@@ -63,6 +66,15 @@ class Program {
   }
   ~Program() {
     if (pid_ <= 0) return;
+    for (int signal : {SIGINT, SIGQUIT}) {
+      ::kill(pid_, signal);
+      try {
+        waitForEnd(pid_);
+        return;
+      } catch (const std::exception& error) {
+        ADD_FAILURE() << error.what() << " at signal " << signal << ": " << log();
+      }
+    }
     ::kill(-pid_, SIGKILL);
     ::waitpid(pid_, nullptr, 0);
   }
@@ -191,13 +203,13 @@ TEST_P(RealServer, PgbenchSeesNothing) {
   const std::string bin = "/usr/lib/postgresql/15/bin/";
   if (programNamed({bin + "initdb"}).empty() || programNamed({bin + "pgbench"}).empty())
     GTEST_SKIP() << "PostgreSQL 15 is not installed";
-  // PostgreSQL refuses to be root.
+  // PostgreSQL refuses to be root. Its shared memory (mmap) is in its data folder and goes with it, however it ends.
   std::vector<std::string> as;
   if (::geteuid() == 0) {
     const passwd* user = ::getpwnam("postgres");
     if (user == nullptr) GTEST_SKIP() << "there is no user postgres";
     ::chown(dir.path().c_str(), user->pw_uid, user->pw_gid);
-    as = {"/usr/bin/setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"};
+    as = {"/usr/bin/setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", "--pdeathsig=INT"};
   }
   auto run = [&](std::vector<std::string> argv) {
     std::vector<std::string> all = as;
@@ -210,7 +222,7 @@ TEST_P(RealServer, PgbenchSeesNothing) {
                dir.path() + "/initdb.log");
   ASSERT_EQ(init.wait(), 0) << init.log();
   Program postgres(run({bin + "postgres", "-D", data, "-p", port, "-c", "listen_addresses=127.0.0.1", "-k",
-                        dir.path(), "-c", "fsync=off"}),
+                        dir.path(), "-c", "fsync=off", "-c", "dynamic_shared_memory_type=mmap"}),
                    dir.path() + "/postgres.log");
   // It accepts connections before it serves them.
   waitUntil("PostgreSQL", [&] {

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <vector>
 
 #include "tests/prober/prober_bed.h"
@@ -168,9 +169,9 @@ TEST(Prober, WithoutALiveMethodReadyIsPolled) {
 }
 
 TEST(Prober, ReachesIpv6NamesAndUnixSockets) {
-  char directory[] = "/tmp/ppx-prober-XXXXXX";
-  ASSERT_NE(::mkdtemp(directory), nullptr);
-  std::string path = std::string("unix:") + directory + "/upstream.sock";
+  std::string directory = std::filesystem::temp_directory_path() / "ppx-prober-XXXXXX";
+  ASSERT_NE(::mkdtemp(directory.data()), nullptr);
+  std::string path = "unix:" + directory + "/upstream.sock";
   ProberBed bed;
   bed.startProber();
   ScriptedUpstream byPath(path), byName("127.0.0.1:0");
@@ -187,7 +188,7 @@ TEST(Prober, ReachesIpv6NamesAndUnixSockets) {
   }
   bed.stopProber();
   ::unlink(path.c_str() + 5);
-  ::rmdir(directory);
+  ::rmdir(directory.c_str());
 }
 
 TEST(Prober, ARemovedUpstreamIsLeftAlone) {

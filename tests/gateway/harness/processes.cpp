@@ -29,7 +29,7 @@ void waitUntil(const std::string& what, const std::function<bool()>& holds, Mill
 }
 
 TempDir::TempDir() {
-  std::string pattern = "/tmp/ppx-gateway-XXXXXX";
+  std::string pattern = fs::temp_directory_path() / "ppx-gateway-XXXXXX";
   if (::mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("mkdtemp failed");
   path_ = pattern;
 }

@@ -11,7 +11,7 @@
 
 namespace ppx::test {
 
-// A directory in /tmp that goes with all its files.
+// A directory in $TMPDIR that goes with all its files.
 class TempDir {
  public:
   TempDir();
