@@ -73,6 +73,9 @@ struct alignas(64) WorkerRow {
 
   // Anybody who left a bit in the row's dirty set: 1 while a ring of the doorbell is under way.
   alignas(64) Atomic<uint32_t> doorbellRung;
+
+  // Forwarder, once a minute (forwarder/custody_audit.h); from 0 in a table of a build without them.
+  Atomic<uint64_t> custodyAudits, custodyMissing, custodyStale;
 };
 
 }  // namespace ppx

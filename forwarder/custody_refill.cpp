@@ -15,11 +15,9 @@ constexpr size_t kBatch = custody::kMaxRecords;
 }  // namespace
 
 void CustodyRefill::onConnected(bool connected, const SessionSet* sessions) {
-  if (!connected || !wasConnected_ || sessions == nullptr) {
-    wasConnected_ = wasConnected_ || connected;
-    return;
-  }
-  doubtUntil_ = monotonicMillis() + kDoubtMs;
+  if (!connected || sessions == nullptr) return;
+  if (wasConnected_) doubtUntil_ = monotonicMillis() + kDoubtMs;
+  wasConnected_ = true;
   waiting_.clear();
   next_ = 0;
   sessions->forEach([this](Session& session) { waiting_.push_back(session.ref()); });
@@ -49,12 +47,12 @@ void CustodyRefill::goOn(const SessionSet& sessions) {
 }
 
 void CustodyRefill::onServed(Session& session) {
-  if (custody_->connected() && monotonicMillis() >= doubtUntil_) return;
+  // Not connected: the refill that comes with the next custodian has it.
+  if (!custody_->connected() || monotonicMillis() >= doubtUntil_ || session.phase() >= SessionPhase::kDropping)
+    return;
   custody::Record record = session.custodyRecord();
   int descriptor = session.descriptor();
-  // Not connected: the refill that comes with the next custodian has it.
-  if (custody_->connected() && session.phase() < SessionPhase::kDropping)
-    (void)custody_->put({&record, 1}, {&descriptor, 1});
+  if (!custody_->put({&record, 1}, {&descriptor, 1})) waiting_.push_back(session.ref());
 }
 
 }  // namespace ppx

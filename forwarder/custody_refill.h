@@ -15,13 +15,14 @@ class CustodyRefill {
  public:
   explicit CustodyRefill(CustodyClient& custody) : custody_(&custody) {}
 
-  // The channel to the custodian came up or broke. The first time there is nothing to give.
+  // The channel to the custodian came up or broke.
   void onConnected(bool connected, const SessionSet* sessions);
   // The channel takes more.
   void goOn(const SessionSet& sessions);
   // A session came. Its acceptor has put it into custody, but perhaps into one that died before it read that.
   void onServed(Session& session);
 
+  // Nothing waits to be put.
   bool complete() const { return next_ >= waiting_.size(); }
 
  private:

@@ -18,8 +18,6 @@ namespace {
 constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr Millis kTickMs = 100;
 constexpr uint32_t kTicksPerLook = 10;
-constexpr Millis kSweepMs = 1000;
-constexpr Millis kAuditMs = 60'000;
 constexpr Millis kLeaveBeforeDeadlineMs = 200;
 constexpr uint64_t kOwnDescriptors = 256;  // beside one a session
 
@@ -47,7 +45,8 @@ Forwarder::Serving::Serving(Forwarder& forwarder, Table& t, Doorbells& bells)
                const Session* session = sessions.find(ref);
                return session == nullptr || links.flows(*session);
              }),
-      handover(t, forwarder.identity_.id, bells, sessions, links, forwarder.handoverHandlers()) {
+      handover(t, forwarder.identity_.id, bells, sessions, links, forwarder.handoverHandlers()),
+      custodyAudit(t, t.worker(forwarder.identity_.id.row), forwarder.auditHandlers()) {
   links.setQuietHandler([this](uint32_t upstream, bool proven) { handover.onQuiet(upstream, proven); });
   if (forwarder.identity_.predecessor) links.follow(*forwarder.identity_.predecessor);
 }
@@ -73,9 +72,13 @@ Forwarder::Forwarder(boost::asio::io_context& io, WorkerIdentity identity, PortF
                {.connected =
                     [this](bool connected) {
                       refill_.onConnected(connected, serving_ == nullptr ? nullptr : &serving_->sessions);
+                      if (!connected && serving_ != nullptr) serving_->custodyAudit.onBroken();
                     },
                 .drained = [this] { refill_.goOn(serving_->sessions); },
-                .putDone = {},
+                .putDone =
+                    [this](std::span<const custody::Record> records) {
+                      serving_->custodyAudit.onPutDone(records);
+                    },
                 .dropDone =
                     [this](std::span<const custody::Record> records) {
                       for (const custody::Record& record : records)
@@ -84,7 +87,10 @@ Forwarder::Forwarder(boost::asio::io_context& io, WorkerIdentity identity, PortF
                     },
                 .give = [this](const custody::Record& record, UniqueFd fd) { onGive(record, std::move(fd)); },
                 .missing = [this](const custody::Record& record) { onMissing(record); },
-                .listed = {}}),
+                .listed =
+                    [this](std::span<const custody::Record> records) {
+                      serving_->custodyAudit.onListed(records);
+                    }}),
       refill_(custody_),
       handoff_(io, [this](SlotRef ref, UniqueFd socket) { adopt(ref, std::move(socket)); }),
       doorbell_(io),
@@ -231,21 +237,6 @@ void Forwarder::tick() {
   tickTimer_.async_wait([this](const boost::system::error_code& error) {
     if (!error) tick();
   });
-}
-
-void Forwarder::maintain(Millis now) {
-  Serving& s = *serving_;
-  if (now >= s.sweepAt) {
-    s.sweepAt = now + kSweepMs;
-    s.takeover.sweepHandoffs(now);
-    if (isFirstReady()) s.takeover.sweepOrphans(now);
-  }
-  if (s.auditAt == 0) s.auditAt = now + kAuditMs;
-  if (now < s.auditAt) return;
-  s.auditAt = now + kAuditMs;
-  uint32_t segments = s.journal.audit();
-  uint32_t slots = SessionTable(s.table).repairHints();
-  if (segments + slots > 0) spdlog::info("audit: {} segments and {} slots were found again", segments, slots);
 }
 
 void Forwarder::onStop(uint32_t deadlineMs) {

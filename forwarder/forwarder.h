@@ -10,6 +10,7 @@
 
 #include "common/control_client.h"
 #include "common/custody_client.h"
+#include "forwarder/custody_audit.h"
 #include "forwarder/custody_refill.h"
 #include "forwarder/handoff_receiver.h"
 #include "forwarder/handover.h"
@@ -68,6 +69,8 @@ class Forwarder : public SessionHost {
   void onWorkerDied(const control::WorkerDied& died);
   void reclaimLostMail();
   void maintain(Millis now);
+  void auditCustody(Millis now);
+  CustodyAudit::Handlers auditHandlers();
   void leaveIfEmpty();
 
   boost::asio::io_context& io_;

@@ -121,6 +121,11 @@ void Forwarder::loseDescriptor(SlotRef ref) {
   serving_->ledger.lost(ref);
   const uint32_t reason = serving_->table.session(ref.slot).closeReason.load(kRelaxed);
   figures().closed[reason % kCloseReasonCapacity].fetch_add(1, kRelaxed);
+  // Should its acceptor's message come to the custodian after all, its copy is closed.
+  custody::Record record;
+  record.slot = ref.slot;
+  record.generation = ref.generation;
+  custody_.drop(record);
   if (sessions.release(ref, identity_.id)) serving_->doorbells.slotReleased(serving_->table);
   if (!ended)
     logWarn("session_lost", {{"slot", ref.slot}},
@@ -130,6 +135,7 @@ void Forwarder::loseDescriptor(SlotRef ref) {
 void Forwarder::onGive(const custody::Record& record, UniqueFd socket) {
   Serving& s = *serving_;
   SlotRef ref{record.slot, record.generation};
+  s.custodyAudit.onAnswer(ref, true);
   if (!s.takeover.answered(ref)) return;
   SessionTable sessions(s.table);
   SlotWord word = sessions.word(ref.slot);
@@ -158,6 +164,7 @@ bool Forwarder::hasGiver(uint32_t slot) const {
 
 void Forwarder::onMissing(const custody::Record& record) {
   SlotRef ref{record.slot, record.generation};
+  serving_->custodyAudit.onAnswer(ref, false);
   if (!serving_->takeover.answered(ref) || find(ref) != nullptr) return;
   // Whoever moves it here keeps a copy and puts it again. Or: our question may have come to the custodian before its acceptor's message did: the sweep asks again.
   SlotWord word = SessionTable(serving_->table).word(ref.slot);

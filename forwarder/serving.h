@@ -20,10 +20,12 @@ struct Forwarder::Serving {
   Takeover takeover;
   TakeoverLedger ledger;
   Handover handover;
+  CustodyAudit custodyAudit;
   std::vector<SlotRef> waitForSegments;
   uint32_t turn = 0;  // of the tick
   Millis sweepAt = 0;
   Millis auditAt = 0;
+  bool custodyAuditDue = false;
   Millis leaveAt = 0;
 };
 

@@ -118,12 +118,32 @@ void addJournal(MetricsText& text, const Table& table) {
   text.sample(uint64_t{table.sizes().outSegments}, {{"direction", "out"}});
 }
 
+void addCustodyAudits(MetricsText& text, const Table& table, const SupervisorStatus& status) {
+  std::vector<const WorkerStatus*> forwarders;
+  for (const WorkerStatus& worker : status.workers)
+    if (worker.role == WorkerRole::kForwarder) forwarders.push_back(&worker);
+  text.counter("paradox_custody_audits_total", "Times that a forwarder reconciled custody and the table.");
+  for (const WorkerStatus* worker : forwarders)
+    text.sample(table.worker(worker->row).custodyAudits.load(), labelsOf(*worker));
+  text.counter("paradox_custody_repaired_total",
+               "Descriptors that were missing from custody and were put again, or stale and were dropped.");
+  for (const WorkerStatus* worker : forwarders) {
+    const WorkerRow& row = table.worker(worker->row);
+    Labels labels = labelsOf(*worker);
+    labels.emplace_back("kind", "missing");
+    text.sample(row.custodyMissing.load(), labels);
+    labels.back().second = "stale";
+    text.sample(row.custodyStale.load(), labels);
+  }
+}
+
 void addWorkers(MetricsText& text, const Table& table, const SupervisorStatus& status) {
   for (const WorkerFigure& figure : kWorkerCounters) {
     text.counter(figure.name, figure.help);
     for (const WorkerStatus& worker : status.workers)
       text.sample((table.worker(worker.row).*figure.figure).load(), labelsOf(worker));
   }
+  addCustodyAudits(text, table, status);
   text.gauge("paradox_worker_sessions", "Sessions (custodian: descriptors) that the process holds.");
   for (const WorkerStatus& worker : status.workers)
     text.sample(table.worker(worker.row).sessions.load(), labelsOf(worker));

@@ -115,6 +115,9 @@ TEST_F(StatusRoutes, MetricsAreWellFormedAndSayWhatTheTableSays) {
   WorkerRow& forwarder = table_.worker(0);
   forwarder.bytesIn.store(1'234'567'890'123);
   forwarder.heartbeatMs.store(1);
+  forwarder.custodyAudits.store(9);
+  forwarder.custodyMissing.store(2);
+  forwarder.custodyStale.store(1);
   forwarder.closed[static_cast<size_t>(CloseReason::kAdmin)].store(3);
   table_.worker(kCustodianRow).sessions.store(17);
   Answer answer = get("/metrics");
@@ -125,6 +128,9 @@ TEST_F(StatusRoutes, MetricsAreWellFormedAndSayWhatTheTableSays) {
   EXPECT_EQ(samples[R"(paradox_client_bytes_in_total{role="forwarder",row="0"})"], 1'234'567'890'123.0);
   EXPECT_EQ(samples[R"(paradox_sessions_closed_total{reason="admin",error="false"})"], 3);
   EXPECT_EQ(samples["paradox_custody_descriptors"], 17);
+  EXPECT_EQ(samples[R"(paradox_custody_audits_total{role="forwarder",row="0"})"], 9);
+  EXPECT_EQ(samples[R"(paradox_custody_repaired_total{role="forwarder",row="0",kind="missing"})"], 2);
+  EXPECT_EQ(samples[R"(paradox_custody_repaired_total{role="forwarder",row="0",kind="stale"})"], 1);
   EXPECT_EQ(samples[R"(paradox_upstreams{state="ready"})"], 1);
   EXPECT_EQ(samples[R"(paradox_worker_restarts_total{role="forwarder",row="0"})"], 2);
   EXPECT_EQ(samples[R"(paradox_journal_segments_free{direction="in"})"], 256);

@@ -306,7 +306,7 @@ TEST(FailpointTable, HasATestForEach) {
   for (const char* file : {"tests/storm/crash_outcome_test.cpp", "tests/handover/failpoint_test.cpp",
                            "tests/handover/custodian_renewal_test.cpp", "tests/gateway/resume_test.cpp",
                            "tests/custody/acceptor_test.cpp", "tests/storm/custody_cost_test.cpp",
-                           "tests/custody/custodian_test.cpp"})
+                           "tests/custody/custodian_test.cpp", "tests/custody/reconcile_test.cpp"})
     tests += textOf(fs::path(PPX_SOURCE_DIR) / file);
   for (const std::string& name : failpointsOfTheTable())
     EXPECT_NE(tests.find("\"" + name), std::string::npos) << name;
