@@ -5,6 +5,8 @@
 #include <signal.h>
 #include <sys/socket.h>
 
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <future>
 #include <random>
@@ -12,6 +14,7 @@
 #include "tests/custody/custodian_peer.h"
 #include "tests/gateway/harness/echo_worker.h"
 #include "tests/gateway/harness/gateway.h"
+#include "tests/handover/restart_harness.h"
 #include "tests/handover/table_census.h"
 
 namespace ppx::test {
@@ -171,8 +174,8 @@ class Comers {
   std::vector<std::future<void>> threads_;
 };
 
-// PPX_SECONDS makes it longer, PPX_SEED repeats the choice of who is killed.
-TEST(Reconcile, AStormOfClientsAndKillsIsNoFault) {
+// Processes die, hang and are restarted as planned. PPX_SECONDS makes it longer, PPX_SEED repeats the choice of who is killed.
+TEST(Reconcile, AStormOfClientsKillsAndRestartsIsNoFault) {
   const char *seconds = std::getenv("PPX_SECONDS"), *wanted = std::getenv("PPX_SEED");
   const unsigned seed =
       wanted == nullptr ? std::random_device()() : static_cast<unsigned>(std::stoul(wanted));
@@ -192,9 +195,17 @@ TEST(Reconcile, AStormOfClientsAndKillsIsNoFault) {
   const Deadline end(std::chrono::seconds(seconds == nullptr ? 8 : std::atoi(seconds)));
   int strikes = 0;
   for (; !end.passed(); ++strikes) {
-    const char* roles[] = {"forwarder", "custodian", "acceptor", "hang"};
-    const std::string role = roles[random() % 4];
-    if (role == "hang") {  // puts and drops wait, and the list with them
+    const std::array blows{"forwarder",
+                           "custodian",
+                           "acceptor",
+                           "hang",
+                           "/admin/forwarders/restart",
+                           "/admin/custodian/restart"};
+    const std::string role = blows[random() % blows.size()];
+    if (role.starts_with("/")) {
+      const Json operation = operate(gateway, role);
+      EXPECT_EQ(operation.at("state"), "done") << operation;
+    } else if (role == "hang") {  // puts and drops wait, and the list with them
       const pid_t pid = gateway.worker("custodian");
       ::kill(pid, SIGSTOP);
       ::poll(nullptr, 0, 300);
@@ -203,7 +214,10 @@ TEST(Reconcile, AStormOfClientsAndKillsIsNoFault) {
       auto pids = gateway.workers(role);
       const pid_t pid = pids.at(random() % pids.size());
       ::kill(pid, SIGKILL);
-      gateway.waitForSuccessor(role, pid);
+      waitUntil("its death to be seen", [&] {
+        const auto living = gateway.workers(role);
+        return std::find(living.begin(), living.end(), pid) == living.end();
+      });
     }
     waitUntil("a whole gateway", [&] { return gateway.isWhole(); });
   }
