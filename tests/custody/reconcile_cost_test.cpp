@@ -35,6 +35,16 @@ double cpuOf(const Gateway& gateway, const std::string& role) {
   return ticks / static_cast<double>(::sysconf(_SC_CLK_TCK));
 }
 
+// How long each audit of that log took that says `what`, in ms, sorted.
+std::vector<int> durations(const std::string& log, const std::string& what) {
+  const std::regex line(what + ".*this took ([0-9]+) ms");
+  std::vector<int> took;
+  for (std::sregex_iterator i(log.begin(), log.end(), line), end; i != end; ++i)
+    took.push_back(std::stoi((*i)[1]));
+  std::sort(took.begin(), took.end());
+  return took;
+}
+
 struct Cost {
   double audits = 0, forwarders = 0, custodian = 0;  // a second; processor seconds a second
   double slowest = 0, p99 = 0;                       // echoes of a client that talks all the time, ms
@@ -73,11 +83,7 @@ Cost run(bool audits) {
   std::sort(echoes.begin(), echoes.end());
   cost.slowest = echoes.back();
   cost.p99 = echoes[echoes.size() * 99 / 100];
-  const std::string log = gateway.log().substr(before.size());
-  const std::regex took("this took ([0-9]+) ms");
-  for (std::sregex_iterator i(log.begin(), log.end(), took), end; i != end; ++i)
-    cost.took.push_back(std::stoi((*i)[1]));
-  std::sort(cost.took.begin(), cost.took.end());
+  cost.took = durations(gateway.log().substr(before.size()), "custody: of");
   EXPECT_EQ(gateway.metric("paradox_custody_repaired_total"), 0);
   return cost;
 }
@@ -93,6 +99,25 @@ TEST(ReconcileCost, OfAnAudit) {
               1000 * (with.custodian - without.custodian) / with.audits);
   std::printf("an echo meanwhile: p99 %.2f ms, longest %.2f; without audits %.2f, %.2f\n", with.p99,
               with.slowest, without.p99, without.slowest);
+}
+
+// Every put was lost.
+TEST(ReconcileCost, OfPuttingAllAgain) {
+  const int sessions = fromEnvironment("PPX_SESSIONS", 2000);
+  EchoWorker echo;
+  Gateway gateway({.forwarders = 1,
+                   .upstreams = {echo.port()},
+                   .maxSessions = 16384,
+                   .environment = {{"PPX_FAILPOINTS", "sys.put=errno:1;custody.audit_due=errno:1@80-120"}}});
+  gateway.waitForUpstream(echo.port());
+  std::vector<Client> idle;
+  for (int i = 0; i < sessions; ++i) idle.emplace_back(gateway.port());
+  gateway.waitForSessions(sessions);
+  waitUntil("all in custody", [&] { return gateway.custody() == sessions; });
+  const auto took = durations(gateway.log(), "[1-9][0-9]* were missing");
+  ASSERT_FALSE(took.empty());
+  std::printf("%.0f were put again, the audit took %d ms\n", gateway.metric("paradox_custody_repaired_total"),
+              took.back());
 }
 
 }  // namespace
