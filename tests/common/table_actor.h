@@ -6,6 +6,8 @@
 // in the order of that pusher's messages to that session, and its content follows from these. What a session
 // sends goes onto its wire (Arena), whose `written` is the commit, as the kernel's counter is for a socket.
 // Whoever ends a session reads the whole wire again and compares it with what the pushers noted.
+//
+// table_actor.cpp: sessions, from claim to release. table_actor_mail.cpp: their mail.
 #pragma once
 
 #include <array>

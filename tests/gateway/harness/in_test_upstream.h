@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "tests/gateway/harness/deadline.h"
+#include "tests/gateway/harness/upstream_messages.h"
 
 namespace ppx::test {
 
@@ -79,10 +80,5 @@ class InTestUpstream {
   struct Server;
   std::unique_ptr<Server> server_;
 };
-
-// Messages of the contract, for those who send them undecoded.
-std::string replyMessage(const std::string& client, const std::string& payload);
-std::string messageWithoutTarget(const std::string& payload);
-std::string broadcastMessage(int value, const std::string& payload);
 
 }  // namespace ppx::test
