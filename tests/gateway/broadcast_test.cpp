@@ -69,7 +69,7 @@ TEST(Broadcast, ForgetsActivityAfterTheWindow) {
   Gateway gateway({.upstreams = {upstream.port()}, .sessions = "active_window = \"500ms\""});
   upstream.waitForStreams(2);
   std::vector<Client> clients = greeted(gateway.port(), 2);
-  Deadline deadline(1s);
+  Deadline deadline(1s);  // longer than the window, in which one of them goes on
   while (!deadline.passed()) {
     EXPECT_EQ(clients[0].exchange("."), ".");
     std::this_thread::sleep_for(50ms);

@@ -231,7 +231,7 @@ TEST(InDoubtAfterTwoCrashes, IsJudgedByTheOneThatBrokeTheStream) {
       return next != 0 && next != last && stateOf(next) == 'T';
     });
     if (survives) ::kill(next, SIGCONT);
-    std::this_thread::sleep_for(survives ? 0ms : 600ms);
+    std::this_thread::sleep_for(survives ? 0ms : 600ms);  // longer than the window
     last = next;
   }
   EXPECT_EQ(busy.waitForEnd(), ClientEnd::kReset);

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
+#include <future>
 #include <random>
 #include <set>
 #include <thread>
@@ -279,7 +280,7 @@ TEST_P(ResumeBroadcast, ReachesEachClientOnceAndInOrderOverCrashes) {
   for (int i = 0; i < kBroadcasts; ++i) {
     clients[static_cast<size_t>(i) % 2].send("x");
     if (GetParam().pass == 0 && i % 30 == 15) ::kill(gateway.worker("forwarder", i / 30 % 2), SIGKILL);
-    if (i % 10 == 9) std::this_thread::sleep_for(20ms);
+    if (i % 10 == 9) std::this_thread::sleep_for(20ms);  // a pace: the kills fall among them
   }
   std::string whole;
   for (int i = 0; i < kBroadcasts; ++i) whole += record(i);
@@ -313,11 +314,10 @@ INSTANTIATE_TEST_SUITE_P(Crashes, ResumeBroadcast,
 // gets its lane back.
 TEST(ResumeLanes, OfADeadForwarderGoOverAnotherOneAndComeBack) {
   LibraryUpstream upstream;
-  std::atomic<bool> forwarderIsDead{false};
-  upstream.onBytes([&](const std::string& client, std::string_view bytes) {
+  std::promise<void> forwarderIsDead;
+  upstream.onBytes([&, dead = forwarderIsDead.get_future().share()](const std::string& client, std::string_view bytes) {
     if (bytes == "tell all") {
-      Deadline deadline(kPatience);
-      while (!forwarderIsDead && !deadline.passed()) std::this_thread::sleep_for(1ms);
+      dead.wait_for(kPatience);
       upstream.upstream().broadcast(paradox::upstream::To::kAll, "to all\n");
     } else {
       upstream.upstream().send(client, bytes);
@@ -340,7 +340,7 @@ TEST(ResumeLanes, OfADeadForwarderGoOverAnotherOneAndComeBack) {
   upstream.waitFor("the order",
                    [](const LibraryUpstream::Told& told) { return told.bytes == "a\ntell all"; });
   ::kill(pid, SIGKILL);
-  forwarderIsDead = true;
+  forwarderIsDead.set_value();
   EXPECT_EQ(second.receiveLine(3s), "to all\n");
   gateway.waitForSuccessor("forwarder", pid);
   EXPECT_EQ(first.receiveLine(), "to all\n");

@@ -207,7 +207,7 @@ TEST(Routing, ReopensAStreamThatTheUpstreamEnded) {
     upstream.endStreams();
     for (int part = 0; part < 5; ++part) {
       for (Client& client : clients) client.send(".");
-      std::this_thread::sleep_for(10ms);
+      std::this_thread::sleep_for(10ms);  // a pace: before, while and after there is a stream
     }
   }
   for (Client& client : clients) client.send("!");

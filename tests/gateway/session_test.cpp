@@ -105,7 +105,7 @@ TEST_F(SessionTest, EndsAnIdleSessionAndNoOther) {
   start({.sessions = "idle_timeout = \"1s\"\nlinger_grace = \"100ms\""});
   Client idle = connect(), busy = connect();
   EXPECT_EQ(idle.exchange("a"), "a");
-  Deadline deadline(2500ms);
+  Deadline deadline(2500ms);  // longer than the timeout, in which one of them goes on
   while (!deadline.passed()) {
     EXPECT_EQ(busy.exchange("b"), "b");
     std::this_thread::sleep_for(100ms);
@@ -135,7 +135,7 @@ TEST_F(SessionTest, NoticesAResetWhileReadingIsPaused) {
   Client client = connect();
   std::string bytes = randomBytes(1 << 20, 2);
   size_t sent = 0;
-  for (int quiet = 0; quiet < 20;) {
+  for (int quiet = 0; quiet < 20;) {  // until nothing was taken for a time
     size_t some = client.sendSome(std::string_view(bytes).substr(sent % bytes.size()));
     sent += some;
     quiet = some == 0 ? quiet + 1 : 0;

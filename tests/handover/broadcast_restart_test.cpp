@@ -72,7 +72,7 @@ class Numberer {
       : thread_([this, send = std::move(send)] {
           while (!stopped_ && send(record(count_))) {
             ++count_;
-            std::this_thread::sleep_for(1ms);
+            std::this_thread::sleep_for(1ms);  // its pace
           }
         }) {}
   ~Numberer() { stop(); }
