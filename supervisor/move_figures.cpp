@@ -13,15 +13,15 @@ double milliseconds(uint64_t us) {
 }  // namespace
 
 uint64_t MoveFigures::served() const {
-  return sum(&control::TookOver::sessions) + sum(&control::TookOver::closed);
+  return reports_.sum(&control::TookOver::sessions) + reports_.sum(&control::TookOver::closed);
 }
 
 uint64_t MoveFigures::waiting() const {
-  return sum(&control::TookOver::waiting);
+  return reports_.sum(&control::TookOver::waiting);
 }
 
 uint64_t MoveFigures::inDoubt() const {
-  return given_.inDoubt + sum(&control::TookOver::inDoubt);
+  return given_.inDoubt + reports_.sum(&control::TookOver::inDoubt);
 }
 
 uint64_t MoveFigures::maxStallUs() const {
@@ -47,16 +47,17 @@ uint64_t MoveFigures::stallUs(double share) const {
 }
 
 nlohmann::ordered_json MoveFigures::json() const {
-  return {{"sessions", sum(&control::TookOver::sessions)},
+  return {{"sessions", reports_.sum(&control::TookOver::sessions)},
           {"stall_ms",
            {{"p50", milliseconds(stallUs(0.5))},
             {"p99", milliseconds(stallUs(0.99))},
             {"max", milliseconds(maxStallUs())}}},
           {"bytes_carried",
-           {{"in", sum(&control::TookOver::inputBytes)}, {"out", sum(&control::TookOver::outputBytes)}}},
+           {{"in", reports_.sum(&control::TookOver::inputBytes)},
+            {"out", reports_.sum(&control::TookOver::outputBytes)}}},
           {"in_doubt", inDoubt()},
-          {"mismatches", sum(&control::TookOver::mismatches)},
-          {"closed", sum(&control::TookOver::closed)},
+          {"mismatches", reports_.sum(&control::TookOver::mismatches)},
+          {"closed", reports_.sum(&control::TookOver::closed)},
           {"lingering_streams", given_.lingering}};
 }
 

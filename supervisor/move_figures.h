@@ -2,18 +2,17 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <nlohmann/json.hpp>
-#include <utility>
 
 #include "common/control_protocol.h"
+#include "supervisor/take_over_reports.h"
 
 namespace ppx {
 
 class MoveFigures {
  public:
   void add(uint8_t row, uint64_t incarnation, const control::TookOver& report) {
-    reports_[{row, incarnation}] = report;
+    reports_.add(row, incarnation, report);
   }
   void add(const control::HandedOver& report) { given_ = report; }
 
@@ -27,14 +26,7 @@ class MoveFigures {
   nlohmann::ordered_json json() const;
 
  private:
-  template <typename T>
-  uint64_t sum(T control::TookOver::*field) const {
-    uint64_t total = 0;
-    for (const auto& [who, report] : reports_) total += report.*field;
-    return total;
-  }
-
-  std::map<std::pair<uint8_t, uint64_t>, control::TookOver> reports_;  // by row and incarnation
+  TakeOverReports reports_;
   control::HandedOver given_;
 };
 

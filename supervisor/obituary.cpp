@@ -61,7 +61,7 @@ bool Obituary::isOf(uint32_t row, uint32_t incarnation) const {
 }
 
 void Obituary::add(uint8_t row, uint64_t incarnation, const control::TookOver& report) {
-  reports_[{row, incarnation}] = report;
+  reports_.add(row, incarnation, report);
 }
 
 bool Obituary::complete() const {
@@ -114,8 +114,8 @@ Json Obituary::json() const {
   if (death_.role != WorkerRole::kForwarder) return out;
   out["sessions"] = {
       {"had", death_.sessions}, {"went_on", wentOn()}, {"closed", closed()}, {"in_doubt", inDoubt()}};
-  out["bytes_carried"] = {{"in", sum(&control::TookOver::inputBytes)},
-                          {"out", sum(&control::TookOver::outputBytes)}};
+  out["bytes_carried"] = {{"in", reports_.sum(&control::TookOver::inputBytes)},
+                          {"out", reports_.sum(&control::TookOver::outputBytes)}};
   out["bytes_in_doubt"] = nullptr;
   if (inDoubt() == 0)
     out["bytes_in_doubt"] = 0;
@@ -133,8 +133,8 @@ std::string Obituary::text() const {
   if (death_.role != WorkerRole::kForwarder) return out;
   out += fmt::format(
       "; of {} sessions {} go on, {} are closed, {} in doubt; {} bytes in and {} out carried over",
-      death_.sessions, wentOn(), closed(), inDoubt(), sum(&control::TookOver::inputBytes),
-      sum(&control::TookOver::outputBytes));
+      death_.sessions, wentOn(), closed(), inDoubt(), reports_.sum(&control::TookOver::inputBytes),
+      reports_.sum(&control::TookOver::outputBytes));
   if (auto us = recoveryUs()) out += fmt::format("; all moved again after {:.1f} ms", milliseconds(*us));
   return out;
 }

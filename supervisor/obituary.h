@@ -2,15 +2,14 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
-#include <utility>
 
 #include "common/clock.h"
 #include "common/control_protocol.h"
 #include "common/session_table.h"
+#include "supervisor/take_over_reports.h"
 
 namespace ppx {
 
@@ -45,27 +44,21 @@ class Obituary {
   // Every session that it owned goes on, or was ended.
   bool complete() const;
   const WorkerDeath& death() const { return death_; }
-  uint64_t wentOn() const { return sum(&control::TookOver::sessions); }
-  uint64_t closed() const { return sum(&control::TookOver::closed); }
-  uint64_t inDoubt() const { return sum(&control::TookOver::inDoubt); }
+  uint64_t wentOn() const { return reports_.sum(&control::TookOver::sessions); }
+  uint64_t closed() const { return reports_.sum(&control::TookOver::closed); }
+  uint64_t inDoubt() const { return reports_.sum(&control::TookOver::inDoubt); }
   // From its death until the last of its sessions could move again; none: there were none, or it is not over.
   std::optional<uint64_t> recoveryUs() const;
   nlohmann::ordered_json json() const;
   std::string text() const;  // one line for the log
 
  private:
-  template <typename T>
-  uint64_t sum(T control::TookOver::*field) const {
-    uint64_t total = 0;
-    for (const auto& [who, report] : reports_) total += report.*field;
-    return total;
-  }
   const control::TookOver* slowest() const;
   nlohmann::ordered_json recovery() const;
 
   WorkerDeath death_;
   std::optional<uint64_t> inputInDoubt_;
-  std::map<std::pair<uint8_t, uint64_t>, control::TookOver> reports_;  // by the taker's row and incarnation
+  TakeOverReports reports_;
 };
 
 }  // namespace ppx

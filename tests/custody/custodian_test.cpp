@@ -215,14 +215,7 @@ TEST_F(CustodianProcess, AFetchWaitsWhileTheWorkersChannelIsOpen) {
   auto first = forwarder.receive();
   ASSERT_TRUE(first);
   EXPECT_EQ(first->message.head.type, Type::kMissing);
-  UniqueFd one = marked(44);
-  int socket[] = {one.get()};
-  ASSERT_TRUE(acceptor->put(record, socket));
-  acceptor.reset();
-  auto second = forwarder.receive();
-  ASSERT_TRUE(second);
-  ASSERT_EQ(second->message.head.type, Type::kGive);
-  EXPECT_EQ(readMark(second->descriptors.at(0).get()), 44u);
+  expectGivenAtTheEnd(std::move(acceptor), record[0], forwarder);
 }
 
 // 400 descriptors in all: the records that it could not keep are flagged, and it goes on serving.

@@ -130,14 +130,7 @@ TEST_F(RenewedCustodian, AFetchThatWaitsForADeadWorkersEndWaitsOn) {
   ASSERT_TRUE(forwarder.send(Message(Type::kFetch, record, kAcceptor)));
   ASSERT_TRUE(forwarder.ask(Message(Type::kDrop, {})));  // so the fetch has been read
   expectRenewed();
-  UniqueFd one = marked(44);
-  int socket[] = {one.get()};
-  ASSERT_TRUE(acceptor->put(record, socket));
-  acceptor.reset();
-  auto given = forwarder.receive();
-  ASSERT_TRUE(given);
-  ASSERT_EQ(given->message.head.type, Type::kGive);
-  EXPECT_EQ(readMark(given->descriptors.at(0).get()), 44u);
+  expectGivenAtTheEnd(std::move(acceptor), record[0], forwarder);
 }
 
 TEST_F(RenewedCustodian, APeerThatReadsItsAnswersLateGetsAllOfThem) {

@@ -144,4 +144,16 @@ uint32_t readMark(int descriptor) {
   return mark;
 }
 
+void expectGivenAtTheEnd(std::unique_ptr<CustodianPeer> worker, const custody::Record& record,
+                         CustodianPeer& waiting) {
+  UniqueFd one = marked(44);
+  int socket[] = {one.get()};
+  ASSERT_TRUE(worker->put(std::span(&record, 1), socket));
+  worker.reset();
+  auto given = waiting.receive();
+  ASSERT_TRUE(given);
+  ASSERT_EQ(given->message.head.type, custody::Type::kGive);
+  EXPECT_EQ(readMark(given->descriptors.at(0).get()), 44u);
+}
+
 }  // namespace ppx::test

@@ -7,11 +7,13 @@
 #include <boost/asio/io_context.hpp>
 #include <chrono>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "common/custody_client.h"
 #include "common/unique_fd.h"
+#include "tests/custody/custodian_peer.h"
 
 namespace ppx::test {
 
@@ -62,5 +64,8 @@ custody::Record sessionRecord(uint32_t slot, uint32_t generation);
 // A descriptor that can be told from others: the read end of a pipe in which `mark` lies.
 UniqueFd marked(uint32_t mark);
 uint32_t readMark(int descriptor);
+// `waiting` has asked for the record once the worker is at its end. The worker puts its socket and ends: it is given.
+void expectGivenAtTheEnd(std::unique_ptr<CustodianPeer> worker, const custody::Record& record,
+                         CustodianPeer& waiting);
 
 }  // namespace ppx::test

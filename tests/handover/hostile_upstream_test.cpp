@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <future>
+#include <optional>
 
 #include "tests/gateway/harness/echo_worker.h"
 #include "tests/gateway/harness/in_test_upstream.h"
@@ -22,16 +23,25 @@ class HostileUpstream : public ::testing::Test {
                 "barrier_timeout = \"500ms\"\ndrain_max = \"20s\"\n",
             .listener = "crash_policy = \"continue\"\n"};
   }
+  // A gateway with this upstream, and a client that it has served.
+  struct Served {
+    explicit Served(const GatewayOptions& options) : gateway(options) {
+      gateway.waitForUpstream(options.upstreams.at(0));
+      client.emplace(gateway.port());
+      EXPECT_EQ(client->exchange("before"), "before");
+    }
+    Gateway gateway;
+    std::optional<Client> client;
+  };
   static Json restart(const Gateway& gateway) { return operate(gateway, "/admin/forwarders/restart"); }
 };
 
 TEST_F(HostileUpstream, ThatNeverEndsItsStreamKeepsNobodyAndItsLateRepliesArrive) {
   InTestUpstream upstream;
   upstream.setEndsAtInputEnd(false);
-  Gateway gateway(options(upstream.port()));
-  gateway.waitForUpstream(upstream.port());
-  Client client(gateway.port());
-  EXPECT_EQ(client.exchange("before"), "before");
+  Served served(options(upstream.port()));
+  Gateway& gateway = served.gateway;
+  Client& client = *served.client;
   StreamRef old = upstream.anyStream();
   std::string uuid = upstream.clientThatSent("before");
   EXPECT_EQ(restart(gateway).at("state"), "done");
@@ -50,10 +60,9 @@ TEST_F(HostileUpstream, ThatNeverEndsItsStreamKeepsNobodyAndItsLateRepliesArrive
 TEST_F(HostileUpstream, ThatEndsItsStreamWithAnErrorCostsNobodyHisConnection) {
   InTestUpstream upstream;
   upstream.setEndsAtInputEnd(false);
-  Gateway gateway(options(upstream.port()));
-  gateway.waitForUpstream(upstream.port());
-  Client client(gateway.port());
-  EXPECT_EQ(client.exchange("before"), "before");
+  Served served(options(upstream.port()));
+  Gateway& gateway = served.gateway;
+  Client& client = *served.client;
   auto over = std::async(std::launch::async, [&] { return restart(gateway); });
   waitUntil("a half-closed stream", [&] {
     return gateway.upstream(upstream.port()).dump().find("draining") != std::string::npos ||
@@ -66,10 +75,9 @@ TEST_F(HostileUpstream, ThatEndsItsStreamWithAnErrorCostsNobodyHisConnection) {
 
 TEST_F(HostileUpstream, ThatNeedsLongToReadLosesNoByte) {
   InTestUpstream upstream;
-  Gateway gateway(options(upstream.port()));
-  gateway.waitForUpstream(upstream.port());
-  Client client(gateway.port());
-  EXPECT_EQ(client.exchange("x"), "x");
+  Served served(options(upstream.port()));
+  Gateway& gateway = served.gateway;
+  Client& client = *served.client;
   // It stops reading in the middle of much, and goes on only after the sessions have moved without it.
   upstream.setHanging(true);
   std::string much = randomBytes(3 << 20, 7);
@@ -95,10 +103,9 @@ TEST_F(HostileUpstream, ThatNeedsLongToReadLosesNoByte) {
 
 TEST_F(HostileUpstream, ThatIsStoppedHoldsTheRestartUpNoLongerThanTheBarrier) {
   EchoWorker worker;
-  Gateway gateway(options(worker.port()));
-  gateway.waitForUpstream(worker.port());
-  Client client(gateway.port());
-  EXPECT_EQ(client.exchange("before"), "before");
+  Served served(options(worker.port()));
+  Gateway& gateway = served.gateway;
+  Client& client = *served.client;
   worker.kill(SIGSTOP);
   EXPECT_EQ(restart(gateway).at("state"), "done");
   worker.kill(SIGCONT);

@@ -1,6 +1,5 @@
 """service_inside.py SCENARIO: what service_test.py has done on a machine of its own. Fails by an exception."""
 import contextlib
-import json
 import os
 import pathlib
 import pwd
@@ -8,15 +7,11 @@ import socket
 import subprocess
 import sys
 import threading
-import urllib.request
 
-from inside import Swarm, start_echo
+from inside import ADMIN, CLIENTS, CONFIG, WORKER, Swarm, get, programs, serves, start_echo, start_worker
 from support import DEADLINE, Started, run, until
 
 PACKAGE, HIGHER = '/mnt/paradoxplex.deb', '/mnt/higher.deb'
-CONFIG = pathlib.Path('/etc/paradoxplex/paradox.toml')
-CLIENTS, ADMIN, WORKER = 7999, 8000, 45889
-PROGRAMS = ('paradoxd', 'paradox-acceptor', 'paradox-custodian', 'paradox-forwarder', 'paradox-prober')
 
 
 def dpkg(*arguments):
@@ -24,39 +19,6 @@ def dpkg(*arguments):
                env=os.environ | {'DEBIAN_FRONTEND': 'noninteractive', 'LC_ALL': 'C.UTF-8'})
     print(done.stdout, done.stderr)
     return done
-
-
-def get(path):
-    with urllib.request.urlopen(f'http://localhost:{ADMIN}{path}', timeout=DEADLINE) as answer:
-        return json.load(answer)
-
-
-def serves():
-    try:
-        return get('/health/ready')['ready']
-    except OSError:
-        return False
-
-
-def gateway_processes():
-    """pid -> program of everything that the package runs."""
-    found = {}
-    for folder in pathlib.Path('/proc').glob('[0-9]*'):
-        try:
-            program = os.readlink(folder / 'exe')
-        except OSError:
-            continue
-        if program.split('/')[-1].removesuffix(' (deleted)') in PROGRAMS:
-            found[int(folder.name)] = program
-    return found
-
-
-def start_worker(kind):
-    worker = Started(f'/usr/bin/paradox-example-{kind}', '--port', WORKER)
-    worker.wait_for('listening on')
-    run('curl', '-fsS', '-X', 'POST', f'http://localhost:{ADMIN}/upstream/add', '-H', 'Content-Type: application/json',
-        '-d', f'{{"host":"127.0.0.1","port":{WORKER},"alive_timeout":30,"ready_timeout":5}}')
-    return worker
 
 
 class Clients:
@@ -130,7 +92,7 @@ def upgrade():
     CONFIG.write_text(CONFIG.read_text() + '# mine\n')
     clients = Clients(200)
     clients.exchange()
-    before = gateway_processes()
+    before = programs()
     assert len(before) == 6, before
     with clients.busy():
         done = dpkg('-i', HIGHER)
@@ -141,11 +103,11 @@ def upgrade():
         assert 'stays with the programs' not in done.stderr
         # The custodian alone stays what it is until it ends: all sockets are in it.
         until('nothing else runs from the old files',
-              lambda: not any('(deleted)' in p and 'custodian' not in p for p in gateway_processes().values()))
+              lambda: not any('(deleted)' in p and 'custodian' not in p for p in programs().values()))
     else:
         # Without that command the gateway stays as it is, and the package says so.
         assert 'stays with the programs' in done.stderr
-        assert gateway_processes().keys() == before.keys()
+        assert programs().keys() == before.keys()
     clients.exchange()
     # Again, with the same version: reinstalling.
     with clients.busy():
@@ -157,12 +119,12 @@ def upgrade_under_load():
     start_echo()
     swarm = Swarm()
     for package in (HIGHER, PACKAGE):
-        before = set(gateway_processes())
+        before = set(programs())
         dpkg('-i', package)
         until('the gateway serves', serves)
         until('it is over', lambda: get('/admin/operation')['operation']['state'] != 'running')
         assert get('/admin/operation')['operation']['state'] == 'done', get('/admin/operation')
-        assert len(before & set(gateway_processes())) <= 2  # paradoxd and the custodian stay the same process
+        assert len(before & set(programs())) <= 2  # paradoxd and the custodian stay the same process
         swarm.moves()
     print(swarm.check())
 
@@ -172,9 +134,9 @@ def remove():
     start_worker('echo')
     clients = Clients(3)
     clients.exchange()
-    assert len(gateway_processes()) == 6
+    assert len(programs()) == 6
     dpkg('-r', 'paradoxplex')
-    assert gateway_processes() == {}
+    assert programs() == {}
     for client in clients.sockets:
         assert client.recv(1) == b''
     for port in (CLIENTS, ADMIN):
@@ -187,7 +149,7 @@ def remove():
     (CONFIG.parent / 'token').write_text('secret\n')
     run('systemctl', 'enable', 'paradoxd.socket')
     dpkg('-P', 'paradoxplex')
-    assert gateway_processes() == {}
+    assert programs() == {}
     for path in ('/etc/paradoxplex', '/run/paradoxplex', '/var/lib/paradoxplex', '/usr/libexec/paradoxplex',
                  '/usr/share/doc/paradoxplex', '/var/lib/dpkg/info/paradoxplex.list'):
         assert not os.path.lexists(path), path
@@ -203,7 +165,7 @@ def disabled():
     run('systemctl', 'disable', '--now', *units)
     dpkg('-i', HIGHER)
     assert not serves()
-    assert gateway_processes() == {}
+    assert programs() == {}
     assert subprocess.run(['systemctl', 'is-enabled', 'paradoxd.service'], capture_output=True,
                           text=True).stdout == 'disabled\n'
 
@@ -211,7 +173,7 @@ def disabled():
 def without_systemd():
     assert not os.path.exists('/run/systemd/system')
     dpkg('-i', PACKAGE)
-    assert gateway_processes() == {}
+    assert programs() == {}
     daemon = Started('setpriv', '--reuid=paradoxplex', '--regid=paradoxplex', '--clear-groups', 'paradoxd', '--config',
                      CONFIG, '--runtime-dir', '/tmp/ppx-without-systemd')
     until('the gateway serves', serves)

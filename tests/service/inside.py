@@ -43,17 +43,22 @@ def serves():
         return False
 
 
-def processes():
-    """pid -> name of everything of the gateway."""
+def programs():
+    """pid -> file of everything of the gateway, with " (deleted)" where another is in its place."""
     found = {}
     for folder in pathlib.Path('/proc').glob('[0-9]*'):
         try:
-            name = os.readlink(folder / 'exe').split('/')[-1].removesuffix(' (deleted)')
+            program = os.readlink(folder / 'exe')
         except OSError:
             continue
-        if name in PROGRAMS:
-            found[int(folder.name)] = name
+        if program.split('/')[-1].removesuffix(' (deleted)') in PROGRAMS:
+            found[int(folder.name)] = program
     return found
+
+
+def processes():
+    """pid -> name of everything of the gateway."""
+    return {pid: program.split('/')[-1].removesuffix(' (deleted)') for pid, program in programs().items()}
 
 
 def install():
@@ -68,13 +73,17 @@ def start(*units):
     until('the gateway serves', serves)
 
 
-def start_echo():
-    """A worker with `resume`: nothing that passes through may be lost, doubled or reordered."""
-    worker = Started('/usr/bin/paradox-example-echo', '--port', WORKER, '--extensions')
+def start_worker(kind, *options):
+    worker = Started(f'/usr/bin/paradox-example-{kind}', '--port', WORKER, *options)
     worker.wait_for('listening on')
     run('curl', '-fsS', '-X', 'POST', f'http://localhost:{ADMIN}/upstream/add', '-H', 'Content-Type: application/json',
         '-d', f'{{"host":"127.0.0.1","port":{WORKER},"alive_timeout":30,"ready_timeout":5}}')
     return worker
+
+
+def start_echo():
+    """A worker with `resume`: nothing that passes through may be lost, doubled or reordered."""
+    return start_worker('echo', '--extensions')
 
 
 def operation_is_over():

@@ -165,6 +165,14 @@ Outcome runDaemon(Daemon& daemon, std::vector<std::string> arguments) {
   return {daemon.join(), daemon.said()};
 }
 
+TakenPort::TakenPort() {
+  ListenerConfig config;
+  config.port = 0;
+  auto opened = openListener(config);
+  if (!opened) std::abort();
+  listener = std::move(*opened);
+}
+
 int pidIn(const std::string& line) {
   size_t at = line.find("pid ");
   return at == std::string::npos ? 0 : std::atoi(line.c_str() + at + 4);

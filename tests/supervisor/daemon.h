@@ -10,6 +10,7 @@
 
 #include "common/table.h"
 #include "common/unique_fd.h"
+#include "supervisor/listener_sockets.h"
 
 namespace ppx::test {
 
@@ -73,6 +74,14 @@ class Daemon {
 
 // Runs paradoxd to its end.
 Outcome runDaemon(Daemon& daemon, std::vector<std::string> arguments = {});
+
+// A port of 127.0.0.1 at which somebody else listens, and a configuration that wants it for its clients.
+struct TakenPort {
+  TakenPort();
+  std::string name() const { return std::to_string(listener.port); }
+  std::string config() const { return "[server]\nport = " + name() + "\n[management_server]\nport = 0\n"; }
+  ListenerSocket listener;
+};
 
 int pidIn(const std::string& line);  // the number behind "pid "
 

@@ -8,7 +8,6 @@
 
 #include "common/custody_protocol.h"
 #include "supervisor/exit_codes.h"
-#include "supervisor/listener_sockets.h"
 #include "supervisor/spawner.h"
 #include "tests/supervisor/daemon.h"
 #include "tests/supervisor/small_config.h"
@@ -86,11 +85,8 @@ TEST_F(ExternalCustodian, HasASuccessorWhenItIsKilled) {
 }
 
 TEST(ExternalCustodianAlone, KeepsItsSocketWhenAStartFails) {
-  ListenerConfig config;
-  config.port = 0;
-  auto taken = openListener(config);
-  ASSERT_TRUE(taken.ok());
-  Daemon daemon("[server]\nport = " + std::to_string(taken->port) + "\n[management_server]\nport = 0\n");
+  TakenPort taken;
+  Daemon daemon(taken.config());
   ::mkdir(daemon.runtimeDir().c_str(), 0700);
   auto custodian = spawn(PPX_BIN_DIR "/paradox-custodian", {"--runtime-dir", daemon.runtimeDir()});
   ASSERT_TRUE(custodian.ok());

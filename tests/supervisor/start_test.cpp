@@ -8,7 +8,6 @@
 #include <fstream>
 
 #include "supervisor/exit_codes.h"
-#include "supervisor/listener_sockets.h"
 #include "tests/supervisor/daemon.h"
 #include "tests/supervisor/small_config.h"
 
@@ -75,28 +74,22 @@ TEST(Paradoxd, KeepsASecondOneOutOfItsDirectory) {
 }
 
 TEST(Paradoxd, SaysWhichPortIsTaken) {
-  ListenerConfig config;
-  config.port = 0;
-  auto taken = openListener(config);
-  ASSERT_TRUE(taken.ok());
-  Daemon daemon("[server]\nport = " + std::to_string(taken->port) + "\n[management_server]\nport = 0\n");
+  TakenPort taken;
+  Daemon daemon(taken.config());
   Outcome outcome = runDaemon(daemon);
   EXPECT_EQ(outcome.code, kExitTryAgain);
-  EXPECT_THAT(outcome.said, HasSubstr("listener \"default\" on 127.0.0.1:" + std::to_string(taken->port) +
+  EXPECT_THAT(outcome.said, HasSubstr("listener \"default\" on 127.0.0.1:" + taken.name() +
                                       ": bind: Address already in use"));
   EXPECT_FALSE(std::filesystem::exists(daemon.runtimeDir() + "/paradoxd.pid"));
 }
 
 TEST(Paradoxd, SaysThatTheAdminPortIsTaken) {
-  ListenerConfig config;
-  config.port = 0;
-  auto taken = openListener(config);
-  ASSERT_TRUE(taken.ok());
-  Daemon daemon("[server]\nport = 0\n[management_server]\nport = " + std::to_string(taken->port) + "\n");
+  TakenPort taken;
+  Daemon daemon("[server]\nport = 0\n[management_server]\nport = " + taken.name() + "\n");
   Outcome outcome = runDaemon(daemon);
   EXPECT_EQ(outcome.code, kExitTryAgain);
   EXPECT_THAT(outcome.said, HasSubstr("admin API: "));
-  EXPECT_THAT(outcome.said, HasSubstr(std::to_string(taken->port)));
+  EXPECT_THAT(outcome.said, HasSubstr(taken.name()));
   EXPECT_FALSE(std::filesystem::exists(daemon.runtimeDir()));
 }
 
