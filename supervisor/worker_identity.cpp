@@ -3,7 +3,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
+#include <sstream>
 #include <string_view>
 
 namespace ppx {
@@ -11,10 +11,13 @@ namespace {
 
 constexpr char kSuccessorOf[] = "--successor-of";
 
-// Each argument ends with a zero byte.
+// Each argument ends with a zero byte. Empty: there is no such process; it may end between opening and reading, and then an
+// iterator over the file would throw (WorkerIdentity.OutlivesTheEndOfAProcessThatItReads).
 std::string commandLine(int pid) {
   std::ifstream file("/proc/" + std::to_string(pid) + "/cmdline", std::ios::binary);
-  return {(std::istreambuf_iterator<char>(file)), {}};
+  std::ostringstream line;
+  line << file.rdbuf();
+  return line.str();
 }
 
 }  // namespace

@@ -203,8 +203,7 @@ TEST(InDoubtAfterACrash, IsJudgedByTheTimeOfTheCrashHoweverLateTheSuccessorComes
 }
 
 char stateOf(pid_t pid) {
-  std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
-  std::string text((std::istreambuf_iterator<char>(file)), {});
+  std::string text = readAll("/proc/" + std::to_string(pid) + "/stat");
   size_t name = text.rfind(") ");
   return name == std::string::npos ? '?' : text[name + 2];
 }

@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <sstream>
 
 #include "common/clock.h"
 #include "supervisor/custody_keeper.h"
@@ -37,8 +38,9 @@ void killAllOf(const std::string& runtimeDir) {
     int pid = std::atoi(entry.path().filename().c_str());
     if (pid <= 0) continue;
     std::ifstream file(entry.path() / "cmdline", std::ios::binary);
-    std::string line((std::istreambuf_iterator<char>(file)), {});
-    if (line.find(runtimeDir + '\0') != std::string::npos) ::kill(pid, SIGKILL);
+    std::ostringstream line;  // which may end now: an iterator would throw
+    line << file.rdbuf();
+    if (line.str().find(runtimeDir + '\0') != std::string::npos) ::kill(pid, SIGKILL);
   }
 }
 
