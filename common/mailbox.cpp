@@ -24,7 +24,7 @@ PushResult MailPusher::push(SlotRef ref, std::span<const iovec> pieces, const Ma
   if (tag.lane != kNoLane) {
     header.sourceSequence.store(tag.sequence, std::memory_order_relaxed);
     header.sourceInstance.store(tag.instance, std::memory_order_relaxed);
-    header.impliedAck.store(tag.impliedAck, std::memory_order_relaxed);
+    header.impliedAck.store(tag.impliedAck.encode(), std::memory_order_relaxed);
   }
   failpoint("mailbox.filled");
   Atomic<uint64_t>& head = table_->session(ref.slot).mailHead;
@@ -120,13 +120,30 @@ uint64_t endOf(const Table& table, uint32_t first) {
   return startOf(table, first) + table.segment(first).length.load(std::memory_order_relaxed);
 }
 
-// What the message says of the session's input, if its upstream is still the one that sent the message.
-void noteAcknowledged(const Table& table, SlotRef ref, uint32_t first, uint64_t* acknowledged) {
-  const SegmentHeader& message = table.segment(first);
-  uint32_t lane = message.sourceLane.load(std::memory_order_relaxed);
-  if (acknowledged == nullptr || lane == kNoLane) return;
-  if (table.session(ref.slot).upstream.load(std::memory_order_relaxed) != laneUpstream(lane)) return;
-  *acknowledged = std::max(*acknowledged, message.impliedAck.load(std::memory_order_relaxed));
+ImpliedAck impliedBy(const SegmentHeader& message) {
+  if (message.sourceLane.load(std::memory_order_relaxed) == kNoLane) return {};
+  return ImpliedAck::decode(message.impliedAck.load(std::memory_order_relaxed));
+}
+
+// It answers input that has gone to another instance meanwhile, which answers it too.
+bool isStale(const SessionSlot& slot, const SegmentHeader& message) {
+  const ImpliedAck implied = impliedBy(message);
+  const uint64_t servedBy = slot.servedBy.load(std::memory_order_relaxed);
+  if (implied.offset == 0 || servedBy == 0) return false;
+  return implied.assignment != 0
+             ? implied.assignment != static_cast<uint16_t>(slot.assignment.load(std::memory_order_relaxed))
+             : message.sourceInstance.load(std::memory_order_relaxed) != servedBy;
+}
+
+// It stays in the list, empty: whoever goes on with its lane may look for it.
+void emptyOut(SegmentHeader& message) {
+  message.length.store(0, std::memory_order_relaxed);
+  message.impliedAck.store(0, std::memory_order_relaxed);
+}
+
+void noteAcknowledged(const Table& table, uint32_t first, uint64_t* acknowledged) {
+  if (acknowledged != nullptr)
+    *acknowledged = std::max(*acknowledged, impliedBy(table.segment(first)).offset);
 }
 
 // First segments of the messages with tickets above `after`, newest first.
@@ -181,7 +198,7 @@ void MailOutbox::attach(const Table& table, SlotRef ref, uint64_t* acknowledged)
   for (size_t i = messages.size(); i-- > 0;) {
     uint32_t first = messages[i];
     if (startOf(table, first) == kUnstamped) break;
-    noteAcknowledged(table, ref, first, acknowledged);
+    noteAcknowledged(table, first, acknowledged);
     append(table, first);
     s.outStamped.store(endOf(table, first), std::memory_order_relaxed);
   }
@@ -211,11 +228,12 @@ uint64_t MailOutbox::collect(const Table& table, uint64_t* acknowledged) {
   for (size_t i = messages.size(); i-- > 0;) {
     uint32_t first = messages[i];
     takeSegments(table, first, ref_);
+    if (isStale(s, table.segment(first))) emptyOut(table.segment(first));
     table.segment(first).startOffset.store(offset);
     failpoint("mailbox.stamped");
     offset += table.segment(first).length.load(std::memory_order_relaxed);
     s.outStamped.store(offset, std::memory_order_release);
-    noteAcknowledged(table, ref_, first, acknowledged);
+    noteAcknowledged(table, first, acknowledged);
     append(table, first);
   }
   return offset - before;

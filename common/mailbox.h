@@ -21,7 +21,7 @@ struct MailTag {
   uint32_t lane = kNoLane;
   uint64_t sequence = 0;
   uint64_t instance = 0;
-  uint64_t impliedAck = 0;  // 0: none
+  ImpliedAck impliedAck = {};
 };
 
 enum class PushResult { kPushed, kGone, kNoSegments };
@@ -57,10 +57,10 @@ class MailOutbox {
   static void close(const Table& table, uint32_t slot);
 
   // Starts from what the slot says: nothing for a new session; after a take-over it finds stamped messages
-  // again. `acknowledged` becomes the input that these imply to be dealt with, if that is more: of replies of the
-  // session's present upstream.
+  // again. `acknowledged` becomes the input that these imply to be dealt with, if that is more.
   void attach(const Table& table, SlotRef ref, uint64_t* acknowledged = nullptr);
-  // Stamps new messages. Returns the bytes committed now. `acknowledged` as above.
+  // Stamps new messages. Returns the bytes committed now. `acknowledged` as above. A reply to input that has gone to
+  // another instance of an upstream since (SessionSlot::assignment) is emptied: that one answers it.
   uint64_t collect(const Table& table, uint64_t* acknowledged = nullptr);
   // Up to `limit` pieces of unsent output, oldest first.
   size_t gather(const Table& table, iovec* pieces, size_t limit) const;

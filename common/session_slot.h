@@ -21,6 +21,8 @@ inline constexpr uint32_t kSessionUpstreamCloses =
     32;  // its upstream has `events` and `close`: it ends the session
 inline constexpr uint32_t kSessionAnnounced = 16;  // an upstream has been told that it opened (`events`)
 
+inline constexpr uint64_t kPlainInstance =
+    UINT64_MAX;  // SessionSlot::servedBy: of an upstream without `resume`
 inline constexpr uint32_t kNoUpstream = 0xffffffff;
 inline constexpr uint64_t kPassing = UINT64_MAX;  // a stream has input that it has not said to have taken
 
@@ -40,12 +42,13 @@ struct alignas(64) SessionSlot {
   alignas(64) Atomic<uint64_t> peerHigh;
   Atomic<uint64_t> peerLow;
   Atomic<uint32_t> peerPort;
-  Atomic<uint32_t> reserved1;
+  Atomic<uint32_t>
+      assignment;  // how many instances of upstreams have served it, the present one included; owner
   Atomic<uint64_t> acceptedRealtimeMs;
   Atomic<uint64_t> acceptedMs;        // monotonic
   Atomic<uint64_t> baselineReceived;  // bytes consumed when the witness was first read
   Atomic<uint64_t> baselineSent;      // bytes sent when the witness was first read
-  Atomic<uint64_t> reserved1b;
+  Atomic<uint64_t> servedBy;          // hash of the instance that its input goes to; 0: none yet; owner
 
   // Offsets are absolute since accept, in bytes.
   alignas(64) Atomic<uint64_t> inReceived;  // taken from the socket, in the journal

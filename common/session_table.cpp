@@ -55,6 +55,8 @@ Uuid SessionTable::fill(SlotRef ref, const NewSession& session, RandomSource& ra
   s.pool.store(session.pool, relaxed);
   s.upstream.store(kNoUpstream, relaxed);
   s.upstreamGeneration.store(0, relaxed);
+  s.assignment.store(0, relaxed);
+  s.servedBy.store(0, relaxed);
   s.lastInMs.store(0, relaxed);
   s.lastOutMs.store(0, relaxed);
   s.lastPassedMs.store(0, relaxed);

@@ -34,7 +34,8 @@ struct SessionNews {
   std::string peer;      // kOpened
   std::string listener;  // kOpened
   bool continued = false;
-  uint64_t offset = 0;
+  uint64_t offset = 0;      // kOpened
+  uint32_t assignment = 0;  // kOpened
   std::string_view reason;  // kClosed: of a literal
 };
 

@@ -153,7 +153,10 @@ void GrpcStream::onExtended() {
 void GrpcStream::onHello() {
   std::string refusal = extension_->accept(reply_);
   if (!refusal.empty()) return fail(std::move(refusal));
-  sink_.post({.type = StreamEvent::Type::kOpened, .stream = id_, .capabilities = extension_->capabilities()},
+  sink_.post({.type = StreamEvent::Type::kOpened,
+              .stream = id_,
+              .capabilities = extension_->capabilities(),
+              .instance = extension_->instance()},
              true);
   {
     std::lock_guard lock(mutex_);
@@ -168,7 +171,8 @@ bool GrpcStream::takeMarks() {
   // Without `resume` a mark is nothing but a question whether the client is still there.
   const bool resumes = (extension_->capabilities() & kResume) != 0;
   if (!resumes) reply_.acknowledged = 0;
-  if (reply_.acknowledged != 0) reply_.marks.push_back({reply_.client, reply_.acknowledged});
+  if (reply_.acknowledged != 0)
+    reply_.marks.push_back({reply_.client, reply_.acknowledged, reply_.assignment});
   for (size_t i = 0; i < reply_.marks.size(); ++i) {
     std::string reason;
     std::optional<SlotRef> ref =
@@ -183,7 +187,8 @@ bool GrpcStream::takeMarks() {
       sink_.post({.type = StreamEvent::Type::kMarked,
                   .stream = id_,
                   .session = *ref,
-                  .offset = reply_.marks[i].offset},
+                  .offset = reply_.marks[i].offset,
+                  .assignment = reply_.marks[i].assignment},
                  i + 1 == reply_.marks.size());
     if (!ref && reply_.marks[i].client && !ofReply) {
       std::optional<Uuid> client = reply_.client;

@@ -59,7 +59,7 @@ std::optional<SlotRef> LaneWriter::stoodAt(uint64_t sequence) const {
 
 LaneWriter::Push LaneWriter::aim(const Table& table, uint64_t sequence, SlotRef ref) {
   const uint64_t cursor = laneCursor(sequence, ref);
-  if (row_->cursor.load() == cursor && mailHolds(table, ref, tag(sequence, 0))) return Push::kDone;
+  if (row_->cursor.load() == cursor && mailHolds(table, ref, tag(sequence, {}))) return Push::kDone;
   row_->cursor.store(cursor);
   failpoint("lane.aimed");
   return Push::kDue;

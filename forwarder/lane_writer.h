@@ -31,7 +31,7 @@ class LaneWriter {
   // Where the reply's walk stood when its last pusher died; none: nothing of it was begun.
   std::optional<SlotRef> stoodAt(uint64_t sequence) const;
   void done(uint64_t sequence);
-  MailTag tag(uint64_t sequence, uint64_t impliedAck) const {
+  MailTag tag(uint64_t sequence, ImpliedAck impliedAck) const {
     return {index_, sequence, instance_, impliedAck};
   }
 

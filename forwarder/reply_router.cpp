@@ -75,7 +75,10 @@ PushResult ReplyRouter::push(const Reply& reply, SlotRef ref, LaneWriter* lane) 
   if (lane == nullptr) return pusher_.push(ref, {&piece, 1});
   if (reply.payload.empty()) return PushResult::kPushed;
   if (lane->aim(*table_, reply.sequence, ref) == LaneWriter::Push::kDone) return PushResult::kPushed;
-  return pusher_.push(ref, {&piece, 1}, lane->tag(reply.sequence, reply.acknowledged));
+  const ImpliedAck implied = reply.target == ReplyTarget::kClient
+                                 ? ImpliedAck{reply.acknowledged, static_cast<uint16_t>(reply.assignment)}
+                                 : ImpliedAck{};
+  return pusher_.push(ref, {&piece, 1}, lane->tag(reply.sequence, implied));
 }
 
 bool ReplyRouter::deliverToClient(const Reply& reply, Cursor& cursor, LaneWriter* lane) {

@@ -24,12 +24,14 @@ struct Reply {
   struct Mark {
     std::optional<Uuid> client;
     uint64_t offset = 0;
+    uint32_t assignment = 0;
   };
   bool isHello = false;
   uint32_t version = 0;
   uint8_t capabilities = 0;
   std::string_view instance;
   uint64_t sequence = 0, lane = 0, acknowledged = 0;
+  uint32_t assignment = 0;  // that `acknowledged` is of
   ReplyClose close = ReplyClose::kNone;
   std::vector<Mark> marks;
 };

@@ -45,8 +45,6 @@ void Session::setFlag(uint32_t flag) {
 }
 
 void Session::setUpstream(uint32_t upstream, uint32_t generation) {
-  // What the last one's replies acknowledge counts only while it is the session's.
-  if (resumes()) collectMail();
   slot().upstreamGeneration.store(generation, kRelaxed);
   slot().upstream.store(upstream, kRelaxed);
 }
@@ -348,6 +346,13 @@ void Session::setCapabilities(uint8_t capabilities) {
   }
   if (before != after) slot().flags.store(after, kRelaxed);
   endAnnounced = false;
+}
+
+void Session::serveBy(uint64_t instance) {
+  SessionSlot& s = slot();
+  if (s.servedBy.load(kRelaxed) == instance) return;
+  s.assignment.fetch_add(1);
+  s.servedBy.store(instance);
 }
 
 void Session::resumeReading() {

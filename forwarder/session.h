@@ -90,6 +90,9 @@ class Session {
   void expectResume();
   // The upstream that it has now, over a stream that is open.
   void setCapabilities(uint8_t capabilities);
+  // Input goes to that instance from now on, after setCapabilities(). What the one before has answered so far counts; what it
+  // answers from now on does not (MailOutbox::collect).
+  void serveBy(uint64_t instance);
   bool wasAnnounced() const { return (flags() & kSessionAnnounced) != 0; }
   void setAnnounced() { setFlag(kSessionAnnounced); }
 

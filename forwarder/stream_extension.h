@@ -28,6 +28,7 @@ class StreamExtension {
   std::string accept(const Reply& reply);
   bool accepted() const { return accepted_; }
   uint8_t capabilities() const { return capabilities_; }
+  uint64_t instance() const { return instance_; }
 
   // The lane of that number, 0 being the stream's own; null: not over this stream, or not any more.
   LaneWriter* lane(uint64_t number);

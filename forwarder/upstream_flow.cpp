@@ -26,7 +26,8 @@ UpstreamLinks::Link* UpstreamLinks::linkFor(Session& session, uint32_t& upstream
   }
   if (upstream == kNoUpstream) return nullptr;
   Link& link = links_[upstream];
-  return link.state == State::kOpen || (link.state == State::kConnecting && !link.extended) ? &link : nullptr;
+  if (link.state == State::kOpen) return &link;
+  return link.state == State::kConnecting && !link.extended && !session.resumes() ? &link : nullptr;
 }
 
 void UpstreamLinks::pump(Session& session) {
@@ -42,6 +43,8 @@ void UpstreamLinks::pump(Session& session) {
     link->waiting.push_back(session.ref());
     return port_->wakeOnWritten(link->stream);
   }
+  // Over a plain stream it may go before that is open.
+  if (link->capabilities == 0 && session.upstream() == upstream) session.serveBy(kPlainInstance);
   uint32_t bytes = session.gatherInput(pieces_);
   const SessionSlot& slot = session.slot();
   port_->submit(link->stream, session.ref(), {slot.uuidHigh.load(kRelaxed), slot.uuidLow.load(kRelaxed)},
@@ -88,6 +91,7 @@ uint32_t UpstreamLinks::inputAllowance(const Session& session) const {
 void UpstreamLinks::onMarked(uint32_t upstream, const StreamEvent& event) {
   Session* session = sessions_->find(event.session);
   if (session == nullptr || session->upstream() != upstream) return;
+  if (event.assignment != 0 && event.assignment != session->slot().assignment.load(kRelaxed)) return;
   session->acknowledged(event.offset);
   pump(*session);
 }

@@ -170,7 +170,7 @@ void UpstreamLinks::collect() {
     bool current = links_[upstream].stream == event.stream;
     switch (event.type) {
       case StreamEvent::Type::kOpened:
-        if (current) onOpened(upstream, event.capabilities);
+        if (current) onOpened(upstream, event);
         break;
       case StreamEvent::Type::kMarked:
         if (current) onMarked(upstream, event);
@@ -201,12 +201,14 @@ void UpstreamLinks::onDropped(uint32_t upstream) {
   if (links_[upstream].state == State::kNone) moveSessions(upstream);
 }
 
-void UpstreamLinks::onOpened(uint32_t upstream, uint8_t capabilities) {
+void UpstreamLinks::onOpened(uint32_t upstream, const StreamEvent& event) {
+  const uint8_t capabilities = event.capabilities;
   Link& link = links_[upstream];
   if (link.state != State::kConnecting) return;
   enter(upstream, State::kOpen);
   link.failures = 0;
   link.capabilities = capabilities;
+  link.instance = (capabilities & kResume) != 0 ? event.instance : kPlainInstance;
   table_->upstream(upstream).streamFailures[self_.row].store(0, kRelaxed);
   if ((capabilities & kEvents) != 0)
     for (const SessionNews& news : link.ended) port_->announce(link.stream, news);

@@ -80,6 +80,7 @@ class UpstreamLinks {
     bool listDue = false;            // it waits for the end of its list of sessions
     bool extended = false;           // begins with a hello
     uint8_t capabilities = 0;        // granted; 0 until it is open
+    uint64_t instance = 0;           // that the stream goes to, while it is open
     std::vector<SessionNews> ended;  // of sessions that ended while it was not open
   };
 
@@ -92,7 +93,7 @@ class UpstreamLinks {
   void enter(uint32_t upstream, State state);
   bool usable(uint32_t upstream);
   Link* linkFor(Session& session, uint32_t& upstream);
-  void onOpened(uint32_t upstream, uint8_t capabilities);
+  void onOpened(uint32_t upstream, const StreamEvent& event);
   void onWritten(uint32_t upstream, const StreamEvent& event);
   void onEnded(uint32_t upstream, const StreamEvent& event);
   std::vector<SlotRef> takeBack(StreamId stream);

@@ -16,6 +16,7 @@ void UpstreamLinks::attach(Session& session, uint32_t upstream) {
   Link& link = links_[upstream];
   if (link.state != State::kOpen) return;
   session.setCapabilities(link.capabilities);
+  session.serveBy(link.instance);
   if ((link.capabilities & kEvents) == 0) return;
   const SessionSlot& slot = session.slot();
   SessionNews news;
@@ -26,6 +27,7 @@ void UpstreamLinks::attach(Session& session, uint32_t upstream) {
   news.listener = session.settings().name;
   news.continued = session.wasAnnounced();
   news.offset = slot.inWritten.load(kRelaxed);
+  if ((link.capabilities & kResume) != 0) news.assignment = slot.assignment.load(kRelaxed);
   session.setAnnounced();
   port_->announce(link.stream, news);
   kickLater(upstream);

@@ -108,6 +108,8 @@ bool decodeMark(std::string_view bytes, Reply& reply) {
       mark.client = parseUuid(uuid);
     } else if (tag == varintTag(2)) {
       if (!in.ReadVarint64(&mark.offset)) return false;
+    } else if (tag == varintTag(3)) {
+      if (!in.ReadVarint32(&mark.assignment)) return false;
     } else if (!WireFormatLite::SkipField(&in, tag)) {
       return false;
     }
@@ -135,6 +137,8 @@ bool decodeExtension(CodedInputStream& in, uint32_t tag, Reply& reply) {
       if (!in.ReadVarint64(&value)) return false;
       reply.close = value <= 2 ? static_cast<ReplyClose>(value) : ReplyClose::kInvalid;
       return true;
+    case 17 << 3:
+      return in.ReadVarint32(&reply.assignment);
     default:
       return WireFormatLite::SkipField(&in, tag);
   }
@@ -159,6 +163,7 @@ grpc::ByteBuffer encodeNews(std::string_view time, const SessionNews& news) {
     inner.text(2, news.peer).text(3, news.listener);
     if (news.continued) inner.varint(4, 1);
     inner.varint(5, news.offset);
+    if (news.assignment != 0) inner.varint(7, news.assignment);
   }
   if (news.kind == SessionNews::Kind::kClosed) inner.text(6, news.reason);
   outer.text(1, time);

@@ -28,13 +28,13 @@ class Mailbox : public ::testing::Test {
 
   void SetUp() override { outbox_.attach(table_, ref_); }
   // A forwarder dies; another process takes its row and the session.
-  MailOutbox takeOver(uint64_t sent) {
+  MailOutbox takeOver(uint64_t sent, uint64_t* acknowledged = nullptr) {
     WorkerId next{kForwarder.row, static_cast<uint32_t>(++incarnation_)};
     table_.worker(kForwarder.row).incarnation.store(next.incarnation);
     EXPECT_TRUE(sessions_.reclaim(ref_, owner_, next));
     owner_ = next;
     MailOutbox successor;
-    successor.attach(table_, ref_);
+    successor.attach(table_, ref_, acknowledged);
     successor.setSent(table_, journal_, sent);
     return successor;
   }
@@ -277,10 +277,12 @@ TEST_F(Mailbox, IsAByteStreamAtAnyCut) {
 
 class LaneMail : public Mailbox {
  protected:
-  PushResult pushTagged(uint64_t sequence, std::string_view text, uint64_t impliedAck = 0) {
+  PushResult pushTagged(uint64_t sequence, std::string_view text, uint64_t impliedAck = 0,
+                        uint16_t assignment = 0) {
     lane().cursor.store(laneCursor(sequence, ref_));
     iovec piece{const_cast<char*>(text.data()), text.size()};
-    return MailPusher(table_, journal_).push(ref_, {&piece, 1}, {kLane, sequence, kInstance, impliedAck});
+    return MailPusher(table_, journal_)
+        .push(ref_, {&piece, 1}, {kLane, sequence, kInstance, {impliedAck, assignment}});
   }
   bool holds(uint64_t sequence, uint64_t instance = kInstance) {
     return mailHolds(table_, ref_, {kLane, sequence, instance, 0});
@@ -356,10 +358,47 @@ TEST_F(LaneMail, TellsItsOwnerWhatInputItAcknowledges) {
   acknowledged = 0;
   MailOutbox().attach(table_, ref_, &acknowledged);
   EXPECT_EQ(acknowledged, 100u);
-  table_.session(ref_.slot).upstream.store(laneUpstream(kLane) + 1);
+}
+
+TEST_F(LaneMail, IsEmptiedWhenAnotherInstanceAnswersTheSameInput) {
+  SessionSlot& slot = table_.session(ref_.slot);
+  slot.servedBy.store(kInstance + 1);
+  slot.assignment.store(3);
+  ASSERT_EQ(pushTagged(1, pattern(1300, 's'), 100, 2), PushResult::kPushed);
+  ASSERT_EQ(pushTagged(2, "stale too", 90), PushResult::kPushed);
+  ASSERT_EQ(pushTagged(3, "no answer ", 0), PushResult::kPushed);
+  ASSERT_EQ(pushTagged(4, "answer", 80, 3), PushResult::kPushed);
+  uint64_t acknowledged = 0;
+  EXPECT_EQ(outbox_.collect(table_, &acknowledged), 16u);
+  EXPECT_EQ(acknowledged, 80u);
+  EXPECT_TRUE(holds(4)) << "the one that the cursor names is found";
+  EXPECT_EQ(gathered(table_, outbox_), "no answer answer");
+  // A successor finds the same.
   acknowledged = 0;
-  MailOutbox().attach(table_, ref_, &acknowledged);
-  EXPECT_EQ(acknowledged, 0u) << "said by an upstream that is not the session's any more";
+  MailOutbox successor = takeOver(0, &acknowledged);
+  EXPECT_EQ(acknowledged, 80u);
+  EXPECT_EQ(gathered(table_, successor), "no answer answer");
+  lane().pushed.store(4);
+  successor.consume(table_, journal_, 16);
+  EXPECT_TRUE(successor.empty());
+  EXPECT_EQ(freeOut(), kSmall.outSegments);
+}
+
+TEST_F(LaneMail, ThatWasEmptiedIsFoundAsLongAsItsCursorNamesIt) {
+  table_.session(ref_.slot).servedBy.store(kInstance + 1);
+  ASSERT_EQ(pushTagged(1, pattern(1300, 's'), 100), PushResult::kPushed);
+  outbox_.collect(table_);
+  push(table_, journal_, ref_, pattern(9000, 'x'));
+  outbox_.collect(table_);
+  EXPECT_TRUE(holds(1));
+  EXPECT_EQ(gathered(table_, outbox_), pattern(9000, 'x'));
+  outbox_.consume(table_, journal_, 5000);
+  EXPECT_TRUE(holds(1));
+  EXPECT_EQ(gathered(table_, outbox_), pattern(9000, 'x').substr(5000));
+  lane().pushed.store(1);
+  outbox_.consume(table_, journal_, 4000);
+  EXPECT_TRUE(outbox_.empty());
+  EXPECT_EQ(freeOut(), kSmall.outSegments);
 }
 
 }  // namespace

@@ -91,7 +91,7 @@ PushResult TableActor::pushMessage(SlotRef ref, uint32_t number, size_t body, La
     ++arena_->counters.laneRepetitions;
     return PushResult::kPushed;
   }
-  return pusher.push(ref, pieces, lane->tag(sequence, 0));
+  return pusher.push(ref, pieces, lane->tag(sequence, {}));
 }
 
 // `again`: a predecessor may have been killed on the way; unlike a message without a lane, this one may not be missing.

@@ -18,8 +18,8 @@ class ExtendedLinks : public testing::Test {
     bench_.table().upstream(upstream).announced.store(lifeWord(0, kExtensionsVersion));
     bench_.setUpstream(upstream, UpstreamLife::kActive, UpstreamHealth::kReady);
   }
-  void hello(uint8_t capabilities = kAll) {
-    bench_.port.opened(bench_.port.last, capabilities);
+  void hello(uint8_t capabilities = kAll, uint64_t instance = 1) {
+    bench_.port.opened(bench_.port.last, capabilities, instance);
     bench_.links.collect();
   }
   void send(std::string_view bytes) {
@@ -55,9 +55,10 @@ class ExtendedLinks : public testing::Test {
     return out;
   }
   uint32_t inSegments() { return 1024 - bench_.journal().freeCount(SegmentKind::kIn); }
-  void reply(const Session& session, std::string_view bytes, uint64_t acknowledged, uint32_t upstream = 0) {
+  void reply(const Session& session, std::string_view bytes, uint64_t acknowledged, uint32_t upstream = 0,
+             uint64_t instance = 1, uint16_t assignment = 0) {
     iovec piece{const_cast<char*>(bytes.data()), bytes.size()};
-    MailTag tag{laneIndex(upstream, 0), ++sequence_, 1, acknowledged};
+    MailTag tag{laneIndex(upstream, 0), ++sequence_, instance, {acknowledged, assignment}};
     ASSERT_EQ(MailPusher(bench_.table(), bench_.journal()).push(session.ref(), {&piece, 1}, tag),
               PushResult::kPushed);
   }
@@ -129,6 +130,42 @@ TEST_F(ExtendedLinks, ABrokenStreamIsAskedOnceMoreAndSentAgainFromTheLastMark) {
   EXPECT_EQ(again.kind, Kind::kOpened);
   EXPECT_TRUE(again.continued);
   EXPECT_EQ(again.offset, 4u);
+}
+
+TEST_F(ExtendedLinks, AnAnswerToInputThatAnotherInstanceHasByNowIsNeitherDeliveredNorCounted) {
+  announcedUpstream(0);
+  hello(kAll, 11);
+  Session& session = bench_.connect(client_);
+  EXPECT_EQ(bench_.port.news.back().second.assignment, 1u);
+  send("0123456789");
+  ASSERT_TRUE(queued(1));
+  written();
+  reply(session, "abc", 3, 0, 11, 1);
+  session.onNews();
+  EXPECT_EQ(session.slot().inAcked.load(), 3u);
+  broken();
+  ASSERT_TRUE(reopened());
+  hello(kAll, 11);
+  EXPECT_EQ(session.slot().assignment.load(), 1u) << "the same one goes on";
+  ASSERT_TRUE(queued(1));
+  written();
+  reply(session, "de", 5, 0, 11, 1);
+  broken();
+  ASSERT_TRUE(reopened());
+  hello(kAll, 12);
+  EXPECT_EQ(session.slot().inAcked.load(), 5u) << "it came before the other instance got anything";
+  EXPECT_EQ(bench_.port.news.back().second.assignment, 2u);
+  ASSERT_TRUE(queued(1));
+  EXPECT_EQ(bench_.port.queued[0].bytes, "56789");
+  reply(session, "late", 9, 0, 11, 1);
+  reply(session, "LATE", 9, 0, 11);  // of one that does not say assignments
+  reply(session, "FG", 7, 0, 12, 2);
+  reply(session, "unasked", 0, 0, 11);
+  session.onNews();
+  bench_.port.marked(bench_.port.last, session.ref(), 10, 1);
+  bench_.links.collect();
+  EXPECT_EQ(session.slot().inAcked.load(), 7u);
+  EXPECT_EQ(receiveExactly(client_.get(), 14), "abcdeFGunasked");
 }
 
 TEST_F(ExtendedLinks, OneThatDoesNotComeBackLosesItsSessionsToAnother) {

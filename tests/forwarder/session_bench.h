@@ -31,16 +31,22 @@ class RecordingPort : public StreamPort {
   void cancel(StreamId stream) override { cancelled.push_back(stream); }
   void collect(std::vector<StreamEvent>& out) override;
 
-  void opened(StreamId stream, uint8_t capabilities = 0) {
-    events.push_back({.type = StreamEvent::Type::kOpened, .stream = stream, .capabilities = capabilities});
+  void opened(StreamId stream, uint8_t capabilities = 0, uint64_t instance = 1) {
+    events.push_back({.type = StreamEvent::Type::kOpened,
+                      .stream = stream,
+                      .capabilities = capabilities,
+                      .instance = instance});
   }
   void ended(StreamId stream, bool orderly) {
     events.push_back(
         {.type = StreamEvent::Type::kEnded, .stream = stream, .orderly = orderly, .detail = "told so"});
   }
-  void marked(StreamId stream, SlotRef session, uint64_t offset) {
-    events.push_back(
-        {.type = StreamEvent::Type::kMarked, .stream = stream, .session = session, .offset = offset});
+  void marked(StreamId stream, SlotRef session, uint64_t offset, uint32_t assignment = 0) {
+    events.push_back({.type = StreamEvent::Type::kMarked,
+                      .stream = stream,
+                      .session = session,
+                      .offset = offset,
+                      .assignment = assignment});
   }
   // The oldest payload of the stream is written.
   void written(StreamId stream);

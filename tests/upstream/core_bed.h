@@ -94,13 +94,14 @@ class GatewayEnd {
     EXPECT_FALSE(say(message));
   }
   void event(const std::string& client, wire::SessionEvent::Kind kind, uint64_t offset = 0,
-             bool continued = false) {
+             bool continued = false, uint32_t assignment = 0) {
     Input message;
     message.set_client_uuid(client);
     message.mutable_event()->set_kind(kind);
     message.mutable_event()->set_offset(offset);
     message.mutable_event()->set_continued(continued);
     message.mutable_event()->set_reason("told so");
+    message.mutable_event()->set_assignment(assignment);
     EXPECT_FALSE(say(message));
   }
   void position(uint64_t sequence, bool attach, uint64_t lane = kLane) {

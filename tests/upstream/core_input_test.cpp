@@ -132,6 +132,67 @@ TEST_F(UpstreamCore, HasBytesOnceThoughAListComesBeforeAnotherForwardersWord) {
   EXPECT_EQ(worker.toldSoFar(), std::vector<std::string>{"opened 6"});
 }
 
+TEST_F(UpstreamCore, BeginsAnewWhenAnotherInstanceHasHadTheClientMeanwhile) {
+  worker.hook = [&](const std::string& client, std::string_view bytes) {
+    send(client, bytes);
+    return true;
+  };
+  auto first = attached(0, 70), second = attached(0, 71);
+  first->event(kClient, wire::SessionEvent::KIND_OPENED, 0, false, 1);
+  first->bytes(kClient, "abc", 0);
+  auto reply = first->next();
+  ASSERT_TRUE(reply);
+  EXPECT_EQ(reply->acknowledged(), 3u);
+  EXPECT_EQ(reply->assignment(), 1u);
+  first->position(1, false, 70);
+  second->event(kClient, wire::SessionEvent::KIND_OPENED, 1, true, 3);
+  second->bytes(kClient, "bc", 1);
+  auto again = second->next();
+  ASSERT_TRUE(again);
+  EXPECT_EQ(again->payload(), "bc");
+  EXPECT_EQ(again->acknowledged(), 3u);
+  EXPECT_EQ(again->assignment(), 3u);
+  EXPECT_EQ(worker.toldSoFar(), (std::vector<std::string>{"opened 6", "closed 6 moved", "opened 6 again"}));
+}
+
+TEST_F(UpstreamCore, KeepsToItselfTheAnswerToBytesThatAnotherInstanceHasByNow) {
+  auto first = attached(0, 70), second = attached(0, 71);
+  std::atomic<bool> reached{false}, goesOn{false};
+  worker.hook = [&](const std::string& client, std::string_view bytes) {
+    send(client, bytes);
+    reached = true;
+    while (!goesOn) std::this_thread::yield();
+    return true;
+  };
+  first->event(kClient, wire::SessionEvent::KIND_OPENED, 0, false, 1);
+  first->bytes(kClient, "abc", 0);
+  while (!reached) std::this_thread::yield();
+  second->event(kClient, wire::SessionEvent::KIND_OPENED, 0, true, 3);
+  second->bytes(kClient, "ab", 0);
+  goesOn = true;
+  auto reply = second->next();
+  ASSERT_TRUE(reply);
+  EXPECT_EQ(reply->payload(), "ab");
+  EXPECT_EQ(reply->acknowledged(), 2u);
+  EXPECT_FALSE(first->next(50ms));
+}
+
+TEST_F(UpstreamCore, AnswersWhatCameBeforeAMove) {
+  auto stream = attached();
+  worker.hook = [&](const std::string& client, std::string_view bytes) {
+    std::this_thread::sleep_for(20ms);  // the move is read meanwhile
+    send(client, bytes);
+    return true;
+  };
+  stream->event(kClient, wire::SessionEvent::KIND_OPENED, 0, false, 1);
+  stream->bytes(kClient, "abc", 0);
+  stream->bytes(kClient, "def", 3);
+  stream->event(kClient, wire::SessionEvent::KIND_MOVED);
+  EXPECT_EQ(stream->next()->acknowledged(), 3u);
+  EXPECT_EQ(stream->next()->acknowledged(), 6u);
+  EXPECT_TRUE(worker.waitFor([&] { return worker.told.size() == 2 && worker.told[1] == "closed 6 moved"; }));
+}
+
 TEST_F(UpstreamCore, AsksAfterTheClientsOfALaneThatComesOver) {
   auto first = attached(0, 70), second = attached(0, 71);
   first->event(kClient, wire::SessionEvent::KIND_OPENED, 7);

@@ -106,6 +106,21 @@ class PythonLibrary(unittest.TestCase):
         told = [self.worker.next() for _ in range(3)]
         self.assertEqual(told, [('opened', CLIENT), ('bytes', CLIENT, b'abc', 0), ('bytes', CLIENT, b'd', 3)])
 
+    def test_begins_anew_when_another_instance_has_had_the_client_meanwhile(self):
+        first, second = GatewayEnd(self.upstream, 70), GatewayEnd(self.upstream, 71)
+        self.worker.on_bytes = lambda client, data, offset: self.upstream.send(client, data)
+        first.event(KIND.KIND_OPENED, CLIENT, assignment=1)
+        first.bytes(CLIENT, b'abc', 0)
+        reply = self.upstream._next(first.stream)
+        self.assertEqual((reply.acknowledged, reply.assignment), (3, 1))
+        first.say(wire.InputStreamRequest(lanes=[wire.LanePosition(lane=70, sequence=1)]))
+        second.event(KIND.KIND_OPENED, CLIENT, offset=1, continued=True, assignment=3)
+        second.bytes(CLIENT, b'bc', 1)
+        again = self.upstream._next(second.stream)
+        self.assertEqual((again.payload, again.acknowledged, again.assignment), (b'bc', 3, 3))
+        told = [self.worker.next() for _ in range(3)]
+        self.assertEqual(told, [('opened', CLIENT), ('closed', CLIENT, 'moved'), ('opened', CLIENT)])
+
 
 if __name__ == '__main__':
     unittest.main()

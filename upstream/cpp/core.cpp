@@ -158,7 +158,10 @@ void Core::takeEvent(const StreamPtr& stream, Input& message) {
     case wire::SessionEvent::KIND_CLOSED:
       return endSession(client, message.event().reason());
     case wire::SessionEvent::KIND_MOVED:
-      return endSession(client, "moved");
+      // What came before is still this upstream's to answer.
+      if (found != sessions_.end())
+        addTask({.kind = Task::Kind::kMoved, .client = client, .assignment = found->second.assignment});
+      return;
     case wire::SessionEvent::KIND_LISTED:
       return takeListed(stream);
     default:
@@ -168,10 +171,16 @@ void Core::takeEvent(const StreamPtr& stream, Input& message) {
 
 void Core::takeOpened(const StreamPtr& stream, const Input& message) {
   const wire::SessionEvent& event = message.event();
+  // Another instance has had it meanwhile: what was taken of it before is that one's to answer, or was.
+  auto before = sessions_.find(message.client_uuid());
+  if (before != sessions_.end() && before->second.assignment != 0 && event.assignment() != 0 &&
+      before->second.assignment != event.assignment())
+    endSession(message.client_uuid(), "moved");
   auto [found, isNew] = sessions_.try_emplace(message.client_uuid());
   Session& session = found->second;
   session.home = stream->own;
   session.announcedOn = stream->id;
+  session.assignment = event.assignment();
   session.plain = false;
   session.heardAt = Clock::now();
   if (isNew) {
@@ -212,6 +221,7 @@ void Core::askAfterClients(const StreamPtr& stream, const std::function<bool(con
     wire::InputMark& mark = *question->add_marks();
     mark.set_client_uuid(client);
     mark.set_offset(session.told);
+    if (session.assignment != 0) mark.set_assignment(session.assignment);
     if (question->marks_size() >= kMarksAMessage) send();
   }
   send();
@@ -313,6 +323,7 @@ void Core::takePayload(const StreamPtr& stream, Input& message) {
            .client = found->first,
            .text = std::move(bytes),
            .offset = offset,
+           .assignment = session.assignment,
            .stream = numbered ? nullptr : stream});
 }
 
@@ -423,11 +434,14 @@ LanePtr Core::laneFor(Session* session) {
   return lane;
 }
 
-bool Core::put(Lock& lock, const std::string* client, Draft draft, uint64_t acknowledged) {
+// `assignment`: of the input that this answers; 0: it answers none, or nobody counts them. False: nobody is to have it.
+bool Core::put(Lock& lock, const std::string* client, Draft draft, uint64_t acknowledged,
+               uint32_t assignment) {
   const auto deadline = Clock::now() + options_.orphanTimeout;
   for (;;) {
     auto found = client == nullptr ? sessions_.end() : sessions_.find(*client);
     Session* session = found == sessions_.end() ? nullptr : &found->second;
+    if (assignment != 0 && (session == nullptr || session->assignment != assignment)) return false;
     LanePtr lane = laneFor(session);
     if (stopping_ || (lane == nullptr && Clock::now() >= deadline)) return false;
     if (lane == nullptr || lane->bytes >= options_.replayBytes) {
@@ -457,6 +471,7 @@ bool Core::put(Lock& lock, const std::string* client, Draft draft, uint64_t ackn
         session->lastNumber = lane->next;
         if (acknowledged > session->told) {
           draft.message.set_acknowledged(acknowledged);
+          if (session->assignment != 0) draft.message.set_assignment(session->assignment);
           session->told = acknowledged;
           if (session->handled <= acknowledged) marksDue_.erase(*client);
         }
@@ -487,7 +502,7 @@ bool Core::send(const std::string* client, std::optional<To> to, std::string_vie
     return true;
   }
   Lock lock(mutex_);
-  const bool taken = put(lock, client, std::move(draft), 0);
+  const bool taken = put(lock, client, std::move(draft), 0, 0);
   unlockAndKick(lock);
   return taken;
 }
@@ -552,6 +567,7 @@ void Core::sendMarks(const StreamPtr& only) {
       wire::InputMark& mark = *message->add_marks();
       mark.set_client_uuid(*at);
       mark.set_offset(session.handled);
+      if (session.assignment != 0) mark.set_assignment(session.assignment);
       session.told = session.handled;
       if (message->marks_size() >= kMarksAMessage) flush(session.home->stream, message);
     }
@@ -586,8 +602,16 @@ void Core::handle(Task& task) {
     kickLater(task.stream);
     return unlockAndKick(lock);
   }
+  if (task.kind == Task::Kind::kMoved) {
+    Lock lock(mutex_);
+    auto found = sessions_.find(task.client);
+    if (found != sessions_.end() && found->second.assignment == task.assignment)
+      endSession(task.client, "moved");
+    return unlockAndKick(lock);
+  }
   const bool ofClient = task.kind != Task::Kind::kRoom;
   current_ = ofClient ? &task.client : nullptr;
+  currentAssignment_ = task.assignment;
   inHandler_ = true;
   bool done = true;
   switch (task.kind) {
@@ -627,10 +651,13 @@ void Core::finishCall(const Task* bytes, bool done) {
     auto& [client, draft] = drafts[i];
     // A broadcast goes where the replies to the client go that is being dealt with: it sees both in order.
     const std::string* target = client.empty() ? current_ : &client;
-    put(lock, target, std::move(draft), i == last ? bytes->offset + bytes->text.size() : 0);
+    const bool isAnswer = current_ != nullptr && client == *current_;
+    put(lock, target, std::move(draft), i == last ? bytes->offset + bytes->text.size() : 0,
+        isAnswer ? currentAssignment_ : 0);
   }
   if (dealtWith) {
-    if (auto found = sessions_.find(bytes->client); found != sessions_.end()) {
+    auto found = sessions_.find(bytes->client);
+    if (found != sessions_.end() && found->second.assignment == bytes->assignment) {
       Session& session = found->second;
       session.handled = std::min(session.handled + bytes->text.size(), session.received);
       if (!bytes->stream) markDue(bytes->client, session);

@@ -108,17 +108,19 @@ class Core : public std::enable_shared_from_this<Core> {
     uint64_t handled = 0;      // ... and dealt with
     uint64_t told = 0;         // ... and the gateway told so
     uint64_t announcedOn = 0;  // Stream::id; 0: never announced
+    uint32_t assignment = 0;   // that `received` and `handled` are of; 0: none
     bool ended = false;
     bool plain = false;  // nobody will tell of its end
     Clock::time_point heardAt;
   };
   struct Task {
-    enum class Kind { kOpened, kBytes, kEnd, kClosed, kInputEnded, kRoom } kind = Kind::kBytes;
+    enum class Kind { kOpened, kBytes, kEnd, kMoved, kClosed, kInputEnded, kRoom } kind = Kind::kBytes;
     std::string client = {};
     Opened opened = {};
     std::string text = {};  // bytes, or the reason
     uint64_t offset = 0;
-    StreamPtr stream = {};  // kInputEnded; kBytes: that the bytes count for, if they have no offset
+    uint32_t assignment = 0;  // of the session then
+    StreamPtr stream = {};    // kInputEnded; kBytes: that the bytes count for, if they have no offset
   };
   struct Draft {  // a reply that a handler's call made
     Output message;
@@ -138,7 +140,7 @@ class Core : public std::enable_shared_from_this<Core> {
   LanePtr anyLane();
   static bool flows(const Lane& lane);
   static bool mayTake(const Lane& lane);
-  bool put(Lock& lock, const std::string* client, Draft draft, uint64_t acknowledged);
+  bool put(Lock& lock, const std::string* client, Draft draft, uint64_t acknowledged, uint32_t assignment);
   void trim(Lane& lane, uint64_t acknowledged);
   void roomCame();
   void askAfterClients(const StreamPtr& stream, const std::function<bool(const Session&)>& wanted);
@@ -180,6 +182,7 @@ class Core : public std::enable_shared_from_this<Core> {
   // The handler's thread only.
   bool inHandler_ = false;
   const std::string* current_ = nullptr;
+  uint32_t currentAssignment_ = 0;
   std::vector<std::pair<std::string, Draft>> drafts_;
   std::size_t draftBytes_ = 0;
 };

@@ -134,6 +134,7 @@ class Session:
         self.last_number = 0
         self.received = self.handled = self.told = offset
         self.announced_on = None
+        self.assignment = 0  # that `received` and `handled` are of; 0: none
         self.ended, self.plain, self.heard = False, plain, time.monotonic()
 
 
@@ -229,7 +230,7 @@ class Upstream:
 
     def _ask_after(self, stream, wanted):
         """The gateway answers a mark of a client that it does not know with its closing, and others not at all."""
-        marks = [wire.InputMark(client_uuid=client, offset=session.told)
+        marks = [wire.InputMark(client_uuid=client, offset=session.told, assignment=session.assignment)
                  for client, session in self._sessions.items() if not session.plain and wanted(session)]
         for start in range(0, len(marks), MARKS_A_MESSAGE):
             question = wire.OutputStreamRequest(time=now(), marks=marks[start:start + MARKS_A_MESSAGE])
@@ -260,17 +261,23 @@ class Upstream:
         elif event.kind == wire.SessionEvent.KIND_CLOSED:
             self._end(client, event.reason)
         elif event.kind == wire.SessionEvent.KIND_MOVED:
-            self._end(client, 'moved')
+            if session:  # what came before is still this upstream's to answer
+                self._task('moved', client, session.assignment)
         elif event.kind == wire.SessionEvent.KIND_LISTED:
             # Whom the gateway did not announce on a stream's start is not there any more, or another forwarder has it and
             # its word has not come yet.
             self._ask_after(stream, lambda other: other.home is stream.own and other.announced_on is not stream)
 
     def _take_opened(self, stream, client, session, event):
+        if session and session.assignment and event.assignment and session.assignment != event.assignment:
+            # Another instance has had it meanwhile: what was taken of it before is that one's to answer, or was.
+            self._end(client, 'moved')
+            session = None
         if session is None:
             self._sessions[client] = session = Session(event.offset, False)
             self._task('opened', client, Opened(event.peer, event.listener, event.continued, event.offset))
         session.home, session.announced_on, session.plain = stream.own, stream, False
+        session.assignment = event.assignment
         # Said once more, over a new stream: what we have of its input and the gateway does not know of is told again.
         session.told = min(session.told, event.offset)
         if session.handled > session.told:
@@ -305,7 +312,7 @@ class Upstream:
             stream.waiting += len(data)
         offset = session.received
         session.received += len(data)
-        self._task('bytes', client, data, offset, None if numbered else stream)
+        self._task('bytes', client, data, offset, None if numbered else stream, session.assignment)
 
     def _task(self, *task):
         self._tasks.append(task)
@@ -379,10 +386,13 @@ class Upstream:
         with self._lock:
             return self._put(client, message, 0)
 
-    def _put(self, client, message, acknowledged):
+    def _put(self, client, message, acknowledged, assignment=0):
+        """`assignment`: of the input that this answers; 0: it answers none, or nobody counts them."""
         deadline = time.monotonic() + ORPHAN_SECONDS
         while True:
             session = self._sessions.get(client)
+            if assignment and (session is None or session.assignment != assignment):
+                return False
             lane = self._lane_for(session)
             if lane and lane.bytes < REPLAY_BYTES:
                 break
@@ -403,6 +413,7 @@ class Upstream:
                 session.last, session.last_number = lane, lane.next
                 if acknowledged > session.told:
                     message.acknowledged = session.told = acknowledged
+                    message.assignment = session.assignment
                     if session.handled <= acknowledged:
                         self._due.discard(client)
         lane.next += 1
@@ -429,7 +440,8 @@ class Upstream:
                 continue
             self._due.discard(client)  # one without a stream is told when it is announced again
             if stream and stream.resume:
-                marks.setdefault(stream, []).append(wire.InputMark(client_uuid=client, offset=session.handled))
+                marks.setdefault(stream, []).append(
+                    wire.InputMark(client_uuid=client, offset=session.handled, assignment=session.assignment))
                 session.told = session.handled
         for stream, list_ in marks.items():
             for at in range(0, len(list_), MARKS_A_MESSAGE):
@@ -448,7 +460,7 @@ class Upstream:
                 task = self._tasks.popleft()
             self._handle(*task)
 
-    def _handle(self, kind, client, what=None, offset=0, stream=None):
+    def _handle(self, kind, client, what=None, offset=0, stream=None, assignment=0):
         if kind == 'input_ended':
             with self._lock:
                 self._send_marks(client)
@@ -456,6 +468,11 @@ class Upstream:
                     lane.limit = lane.next
                 client.input_ended = True
                 self._writable.notify_all()
+            return
+        if kind == 'moved':
+            with self._lock:
+                if (session := self._sessions.get(client)) and session.assignment == what:
+                    self._end(client, 'moved')
             return
         self._drafts, self._current, done = [], client, True
         try:
@@ -471,19 +488,20 @@ class Upstream:
             sys.excepthook(*sys.exc_info())
         drafts, self._drafts = self._drafts, None
         with self._lock:
-            self._finish_call(client, what, offset, stream, drafts, kind == 'bytes' and done)
+            self._finish_call(client, what, offset, stream, drafts, kind == 'bytes' and done, assignment)
 
-    def _finish_call(self, client, data, offset, stream, drafts, done):
+    def _finish_call(self, client, data, offset, stream, drafts, done, assignment):
         """What the call sent goes out; the last of it to the client itself says that its bytes are dealt with."""
         last = max((i for i, (to, m) in enumerate(drafts) if to == client and m.payload), default=-1) if done else -1
         for i, (to, message) in enumerate(drafts):
             # A broadcast goes where the replies to the client go that is being dealt with: it sees both in order.
-            self._put(client if to is None else to, message, offset + len(data) if i == last else 0)
+            self._put(client if to is None else to, message, offset + len(data) if i == last else 0,
+                      assignment if to == client else 0)
         if stream:
             stream.waiting -= len(data)
             self._room.notify_all()
         session = self._sessions.get(client)
-        if done and session:
+        if done and session and session.assignment == assignment:
             session.handled = min(session.handled + len(data), session.received)
             if stream is None:
                 self._mark_due(client, session)
