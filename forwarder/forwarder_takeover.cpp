@@ -166,13 +166,16 @@ void Forwarder::onMissing(const custody::Record& record) {
   SlotRef ref{record.slot, record.generation};
   serving_->custodyAudit.onAnswer(ref, false);
   if (!serving_->takeover.answered(ref) || find(ref) != nullptr) return;
-  // Whoever moves it here keeps a copy and puts it again. Or: our question may have come to the custodian before its acceptor's message did: the sweep asks again.
+  // Whoever moves it here keeps a copy and puts it again. Or: our question may have come to the custodian before its
+  // acceptor's message did: the sweep asks again.
   SlotWord word = SessionTable(serving_->table).word(ref.slot);
   auto age =
       monotonicMillis() - static_cast<Millis>(serving_->table.session(ref.slot).acceptedMs.load(kRelaxed));
   if (word.state == SlotState::kHandoff && word.generation == ref.generation &&
       (age < kCustodyPatienceMs || hasGiver(ref.slot)))
     return;
+  if (word.state == SlotState::kOwned && word.generation == ref.generation && age < kCustodyPatienceMs)
+    return serving_->takeover.askLater(ref);
   if (word.state != SlotState::kClaimed) return loseDescriptor(ref);
   // Its acceptor was killed before it was in custody, so the kernel has reset it.
   if (SessionTable(serving_->table).release(ref, identity_.id))

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <unordered_set>
+#include <utility>
 
 #include "common/failpoint.h"
 #include "common/last_sign.h"
@@ -179,6 +180,9 @@ void Takeover::sweepHandoffs(Millis now) {
   }
   handoffSeen_ = std::move(still);
   fetchMoved(moved);
+  for (const SlotRef& ref : std::exchange(later_, {}))
+    if (sessions.word(ref.slot) == SlotWord{SlotState::kOwned, self_.row, self_.incarnation, ref.generation})
+      fetchLost(ref);
 }
 
 // Some may be on their way from others: then we have them twice, and close the copy.

@@ -35,10 +35,13 @@ class Takeover {
   // An acceptor is dead: what it had handed off may have died on the way here.
   void fetchHandoffs(WorkerId dead);
   void fetchLost(SlotRef ref);
+  // The custodian has not got the descriptor of a session of ours that is so young that it may still get it: the next
+  // sweep asks again.
+  void askLater(SlotRef ref) { later_.push_back(ref); }
   // The answer came: it is no longer waited for. False: it was not.
   bool answered(SlotRef ref) { return fetches_.answered(ref); }
   bool waits(uint32_t slot) const { return fetches_.waits(slot); }
-  bool complete() const { return fetches_.empty(); }
+  bool complete() const { return fetches_.empty() && later_.empty(); }
 
   struct Segments {  // what the journal has of a session, in any order
     std::vector<uint32_t> in;
@@ -69,6 +72,7 @@ class Takeover {
   const Table* table_;
   WorkerId self_;
   FetchQueue fetches_;
+  std::vector<SlotRef> later_;
   Expect expect_;
   std::unordered_map<uint32_t, Millis> handoffSeen_;
   std::unordered_map<uint32_t, Millis> orphanSeen_;

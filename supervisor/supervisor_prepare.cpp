@@ -82,13 +82,25 @@ std::optional<StartFailure> Supervisor::makeTable() {
 // Supervisor and custodian died at once: the workers that live have a table that nobody else has, and the ports. This
 // process has the directory's lock, so nobody is theirs.
 void Supervisor::endOrphans() {
+  bool any = false;
   for (int pid : workersOf(dir_.path())) {
     auto process = openProcess(pid);
     if (!process || isDead(*process)) continue;
+    any = true;
     spdlog::error("a worker (pid {}) of a gateway whose custody is lost is killed", pid);
     killNow(*process);
     awaitDeath(*process, kOrphanMs);
   }
+  if (!any) return;
+  // They may have given their sessions to a new custodian: nobody has the table of those, and their clients wait. Its service
+  // manager starts it again.
+  auto pid = externalCustodianIn(dir_.path());
+  if (!pid) return;
+  auto custodian = openProcess(*pid);
+  if (!custodian || isDead(*custodian)) return;
+  spdlog::error("the custodian (pid {}) that holds what they had is killed", *pid);
+  killNow(*custodian);
+  awaitDeath(*custodian, kOrphanMs);
 }
 
 std::optional<StartFailure> Supervisor::adoptTable(Inheritance inheritance) {

@@ -113,5 +113,19 @@ TEST_F(Handoffs, ToARowsNextProcessAreLeftToIt) {
   EXPECT_FALSE(takeover.waits(ref.slot));
 }
 
+TEST_F(Handoffs, OwnedOnesThatCustodyHasNotYetAreAskedForAgainByTheSweep) {
+  table.worker(kDeadRow).incarnation.store(0);
+  takeover.reclaim({kDeadRow, 7});
+  ASSERT_TRUE(takeover.answered(ref));
+  ASSERT_TRUE(sessions.own(ref, {1, 10}));
+  takeover.askLater(ref);
+  EXPECT_FALSE(takeover.complete());
+  takeover.sweepHandoffs(0);
+  EXPECT_TRUE(takeover.waits(ref.slot));
+  EXPECT_EQ(underWay(), 2u);
+  ASSERT_TRUE(takeover.answered(ref));
+  EXPECT_TRUE(takeover.complete());
+}
+
 }  // namespace
 }  // namespace ppx
