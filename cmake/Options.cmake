@@ -24,6 +24,8 @@ find_program(CCACHE ccache)
 if(CCACHE)
   set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE})
 endif()
+# mold 1.10 lets RELRO begin at a .tbss that is not aligned, at the end of a page that nothing else is in, and such a program
+# does not start: thread_local objects are aligned to 64 bytes.
 find_program(MOLD mold)
 if(MOLD)
   add_link_options(-fuse-ld=mold)

@@ -221,7 +221,7 @@ uint64_t MailOutbox::collect(const Table& table, uint64_t* acknowledged) {
   SessionSlot& s = table.session(ref_.slot);
   MailHead head = MailHead::decode(s.mailHead.load());
   if (head.ticket == collectedTicket_) return 0;
-  thread_local std::vector<uint32_t> messages;
+  alignas(64) thread_local std::vector<uint32_t> messages;
   walk(table, head, collectedTicket_, messages);
   uint64_t before = s.outStamped.load(std::memory_order_relaxed);
   uint64_t offset = before;

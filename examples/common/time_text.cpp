@@ -11,7 +11,7 @@ std::string_view timeText() {
     std::array<char, 32> text{};
   };
   static constexpr std::size_t kSecondsLength = sizeof("2026-01-31T12:00:00") - 1;
-  thread_local Cache cache;
+  alignas(64) thread_local Cache cache;
 
   std::timespec now{};
   ::clock_gettime(CLOCK_REALTIME_COARSE, &now);

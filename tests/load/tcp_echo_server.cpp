@@ -87,7 +87,7 @@ void TcpEchoServer::serve(uint64_t index) {
 }
 
 bool TcpEchoServer::echo(Client& client) {
-  static thread_local std::array<char, 64 << 10> bytes;
+  alignas(64) static thread_local std::array<char, 64 << 10> bytes;
   while (true) {
     while (!client.unsent.empty()) {
       const ssize_t sent = ::send(client.fd.get(), client.unsent.data(), client.unsent.size(), MSG_NOSIGNAL);

@@ -15,7 +15,7 @@ constexpr std::size_t kChunk = 64 << 10;
 
 // Scratch, shared by all connections of a thread: ten thousand of them hold no buffers.
 std::array<char, kChunk>& scratch() {
-  static thread_local std::array<char, kChunk> bytes;
+  alignas(64) static thread_local std::array<char, kChunk> bytes;
   return bytes;
 }
 
