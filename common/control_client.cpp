@@ -39,7 +39,7 @@ uint32_t numberArgument(const char* program, std::string_view text, uint32_t max
 WorkerId predecessorArgument(const char* program, std::string_view text) {
   size_t colon = text.find(':');
   if (colon == std::string_view::npos) usage(program);
-  return {static_cast<uint8_t>(numberArgument(program, text.substr(0, colon), kMaxForwarders - 1)),
+  return {static_cast<uint8_t>(numberArgument(program, text.substr(0, colon), kWorkerRows - 1)),
           numberArgument(program, text.substr(colon + 1), kIncarnationMask)};
 }
 
@@ -58,7 +58,7 @@ WorkerIdentity parseWorkerArguments(WorkerRole role, int argc, char** argv) {
       seen |= 2;
     else if (name == "--incarnation")
       identity.id.incarnation = numberArgument(argv[0], argv[i + 1], kIncarnationMask), seen |= 4;
-    else if (name == "--successor-of" && role == WorkerRole::kForwarder)
+    else if (name == "--successor-of" && (role == WorkerRole::kForwarder || role == WorkerRole::kAcceptor))
       identity.predecessor = predecessorArgument(argv[0], argv[i + 1]);
     else
       usage(argv[0]);

@@ -16,6 +16,7 @@
 //     | <-- Renew ---------------------- |   custodian: become the program on disk, in the same process
 //     | -- Renewed --------------------> |   it is the new program, which serves; or the old one, and why
 //
+// A successor's arguments name its predecessor, for the supervisor that may come next (WorkerPlan in common/rows.h).
 // A planned handover from forwarder A to a new one B: B is started as the successor of A (arguments
 // --successor-of ROW:INCARNATION), so that it opens no stream which A still has. Ready(B), then HandOver to A.
 // B dies: WorkerDied tells A, which stops handing over and serves on with what it has; HandOver may be sent

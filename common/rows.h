@@ -41,7 +41,8 @@ struct alignas(64) PoolRow {
 };
 
 // Told to a supervisor that adopts the table in the middle of an operation.
-// kRespawns: the last process in the row has died, and another one is to come.
+// kArriving: of use only once the predecessor that its arguments name, if they do, is kLeaving. kRespawns: the last process in
+// the row has died, and another one is to come.
 enum class WorkerPlan : uint32_t { kStays = 0, kArriving = 1, kLeaving = 2, kRespawns = 3 };
 
 // `life` tells who is in the row; the rest are figures of the row, kept over incarnations.

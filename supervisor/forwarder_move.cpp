@@ -6,6 +6,7 @@
 #include <boost/asio/post.hpp>
 #include <chrono>
 
+#include "common/failpoint.h"
 #include "common/log.h"
 
 namespace ppx {
@@ -142,8 +143,12 @@ void ForwarderMove::handOver() {
     message.incarnations[message.targets++] = static_cast<uint32_t>(tools_.workers.view(row).incarnation);
   }
   milliseconds longest = tools_.config.drainMax + kMoveSlack;
-  if (plan_.leave) tools_.workers.leave(plan_.source, plan_.targets.front(), longest.count());
+  // A supervisor that follows after any of these steps finds a successor that is dismissed, or one that takes the place of
+  // a source that knows what to do.
   tools_.workers.send(plan_.source, message);
+  failpoint("supervisor.handover_ordered");
+  if (plan_.leave) tools_.workers.leave(plan_.source, plan_.targets.front(), longest.count());
+  for (uint8_t row : plan_.targets) tools_.workers.settle(row);
   arm(tools_.config.barrierTimeout + kMoveSlack);
 }
 

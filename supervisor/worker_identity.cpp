@@ -1,5 +1,6 @@
 #include "supervisor/worker_identity.h"
 
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -76,8 +77,14 @@ void addPredecessor(std::vector<std::string>& arguments, uint8_t row, uint32_t i
   arguments.push_back(std::to_string(row) + ":" + std::to_string(incarnation));
 }
 
-bool hasPredecessor(int pid) {
-  return commandLine(pid).find(std::string(1, '\0') + kSuccessorOf + '\0') != std::string::npos;
+std::optional<WorkerId> predecessorOf(int pid) {
+  const std::string line = commandLine(pid), option = std::string(1, '\0') + kSuccessorOf + '\0';
+  const size_t at = line.find(option);
+  unsigned row = 0, incarnation = 0;
+  if (at == std::string::npos ||
+      std::sscanf(line.c_str() + at + option.size(), "%u:%u", &row, &incarnation) != 2 || row >= kWorkerRows)
+    return std::nullopt;
+  return WorkerId{static_cast<uint8_t>(row), incarnation};
 }
 
 bool runsWith(int pid, const std::vector<std::string>& arguments) {

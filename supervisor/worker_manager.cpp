@@ -8,6 +8,7 @@
 #include <boost/asio/post.hpp>
 #include <chrono>
 
+#include "common/failpoint.h"
 #include "common/log.h"
 #include "common/log_settings.h"
 #include "supervisor/worker_identity.h"
@@ -208,8 +209,12 @@ void WorkerManager::sendListeners(Worker& worker) {
 
 void WorkerManager::announce(Worker& worker) {
   worker.readySince = monotonicMillis();
-  table_.worker(worker.row).plan.store(static_cast<uint32_t>(WorkerPlan::kStays));
-  table_.worker(worker.row).ready.store(1);
+  WorkerRow& entry = table_.worker(worker.row);
+  const bool isSuccessor =
+      worker.predecessor && static_cast<WorkerPlan>(entry.plan.load()) == WorkerPlan::kArriving;
+  if (!isSuccessor) entry.plan.store(static_cast<uint32_t>(WorkerPlan::kStays));
+  entry.ready.store(1);
+  if (isSuccessor) failpoint("supervisor.successor_ready");
   logInfo("worker_ready",
           {{"worker", nameOf(worker)},
            {"row", worker.row},

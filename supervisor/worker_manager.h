@@ -83,13 +83,17 @@ class WorkerManager {
   std::optional<uint8_t> freeRow(WorkerRole role) const;
   bool anyLeaving(WorkerRole role) const;
   uint64_t sessions(uint8_t row) const { return table_.worker(row).sessions.load(); }
-  // A process in an empty row, kept there from here on; a forwarder may be the successor of one that lives.
+  // A process in an empty row, kept there from here on. As a successor of one that lives it is, to a supervisor that
+  // follows this one, of no use until settle(), or until its predecessor leaves.
   void startIn(uint8_t row, std::optional<WorkerId> predecessor);
+  void settle(uint8_t row);
   // Chosen no more, and not started again when it ends; it is killed after `most`. `heir`: who takes what it
   // leaves.
   void leave(uint8_t row, uint8_t heir, Millis most);
   void stay(uint8_t row);  // after leave(), after all
   void stopRow(uint8_t row, Millis deadline);
+  void retire(uint8_t row,
+              Millis deadline);              // the same, and the next supervisor knows that nobody is to come
   void kill(uint8_t row);                    // and nobody comes after it
   void bequeath(uint8_t row, uint8_t heir);  // and whatever its processes had goes to the heir
   // false: it has no channel
@@ -157,6 +161,7 @@ class WorkerManager {
   void spawnInto(Worker& worker);
   void enterRow(Worker& worker, Process process, uint64_t incarnation);
   bool isExternal(const Worker& worker) const;
+  bool turnHasCome(const Worker& worker) const;
   std::vector<std::string> argumentsOf(const Worker& worker, uint64_t incarnation) const;
   bool nameExternal(ControlPeer& peer, control::Hello& hello);
   void end(Worker& worker);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "common/failpoint.h"
 #include "common/log.h"
 #include "supervisor/worker_identity.h"
 #include "supervisor/worker_manager.h"
@@ -75,7 +76,7 @@ void WorkerManager::resize(WorkerRole role, uint32_t count) {
   std::vector<uint8_t> wanted;
   for (const auto& [row, worker] : workers_)
     if (worker->role == role && worker->wanted) wanted.push_back(row);
-  for (; wanted.size() > count; wanted.pop_back()) stopRow(wanted.back(), kResizeStopMs);
+  for (; wanted.size() > count; wanted.pop_back()) retire(wanted.back(), kResizeStopMs);
   for (size_t have = wanted.size(); have < count; ++have)
     if (auto free = freeRow(role)) startIn(*free, std::nullopt);
 }
@@ -87,6 +88,18 @@ void WorkerManager::leave(uint8_t row, uint8_t heir, Millis most) {
   forgetRespawn(worker);
   fire(worker, WorkerEvent::kLeaveOrdered);
   killLater(worker, most);
+}
+
+void WorkerManager::settle(uint8_t row) {
+  failpoint("supervisor.settling");
+  WorkerRow& entry = table_.worker(row);
+  if (static_cast<WorkerPlan>(entry.plan.load()) == WorkerPlan::kArriving)
+    entry.plan.store(static_cast<uint32_t>(WorkerPlan::kStays));
+}
+
+void WorkerManager::retire(uint8_t row, Millis deadline) {
+  table_.worker(row).plan.store(static_cast<uint32_t>(WorkerPlan::kLeaving));
+  stopRow(row, deadline);
 }
 
 // A row without a process that is not to be filled again.

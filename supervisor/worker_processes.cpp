@@ -18,15 +18,23 @@ using std::chrono::milliseconds;
 constexpr size_t kMaxObituaries = 64;
 constexpr milliseconds kLeaveSlack{30'000};
 constexpr Millis kServedLong = 60'000;
+constexpr Millis kRetireMs = 5'000;
 
 }  // namespace
 
 void WorkerManager::start(WorkerRole role) {
-  for (auto& [row, worker] : workers_) {
-    if (worker->role != role) continue;
+  // Adopted ones are as many as there are to be; what is absent by now was on its way out.
+  if (anyWanted(role)) return;
+  std::vector<Worker*> absent;
+  for (auto& [row, worker] : workers_)
+    if (worker->role == role && worker->state == WorkerState::kAbsent) absent.push_back(worker.get());
+  // All of them before the first, so that a supervisor that comes in between starts the rest.
+  for (Worker* worker : absent) {
     worker->wanted = true;
-    if (worker->state == WorkerState::kAbsent) fire(*worker, WorkerEvent::kSpawnDue);
+    table_.worker(worker->row).role.store(static_cast<uint32_t>(role));
+    table_.worker(worker->row).plan.store(static_cast<uint32_t>(WorkerPlan::kRespawns));
   }
+  for (Worker* worker : absent) fire(*worker, WorkerEvent::kSpawnDue);
 }
 
 void WorkerManager::spawnInto(Worker& worker) {
@@ -142,14 +150,29 @@ void WorkerManager::adoptLiving(Worker& worker) {
   watchDeath(worker);
   fire(worker, WorkerEvent::kSpawned);
   auto plan = static_cast<WorkerPlan>(table_.worker(worker.row).plan.load());
-  if (plan == WorkerPlan::kLeaving) {
+  const bool givesSessions = worker.role == WorkerRole::kForwarder;
+  if (plan == WorkerPlan::kLeaving && givesSessions) {
     worker.wanted = false;
     fire(worker, WorkerEvent::kLeaveOrdered);
     killLater(worker, (options_.workers.drainMax + kLeaveSlack).count());
-  } else if (plan == WorkerPlan::kArriving && hasPredecessor(worker.process.pid)) {
+  } else if (plan == WorkerPlan::kLeaving) {
+    retire(worker.row, kRetireMs);
+  } else if (plan == WorkerPlan::kArriving && !turnHasCome(worker)) {
     tell(LogAt::warn, "worker_dismissed", worker, "was a successor whose turn had not come: it goes");
-    kill(worker.row);
+    if (givesSessions)
+      kill(worker.row);
+    else
+      retire(worker.row, kRetireMs);  // it may be accepting
   }
+}
+
+// Of a process that an operation started: in somebody's place only once that one is leaving.
+bool WorkerManager::turnHasCome(const Worker& worker) const {
+  auto predecessor = predecessorOf(worker.process.pid);
+  if (!predecessor) return true;
+  const WorkerRow& row = table_.worker(predecessor->row);
+  return static_cast<WorkerPlan>(row.plan.load()) == WorkerPlan::kLeaving &&
+         (row.incarnation.load() & kIncarnationMask) == predecessor->incarnation;
 }
 
 void WorkerManager::adoptDead(Worker& worker) {

@@ -44,13 +44,17 @@ void WorkerRestart::startNew(uint8_t row) {
   newRow_ = row;
   deathsBefore_ = tools_.workers.view(row).deaths;
   arm(kStartDeadline);
-  tools_.workers.startIn(row, std::nullopt);
+  std::optional<WorkerId> predecessor;
+  if (startsFirst()) predecessor = WorkerId{rows_[index_], static_cast<uint32_t>(oldIncarnation_)};
+  tools_.workers.startIn(row, predecessor);
 }
 
 void WorkerRestart::stopOld() {
   step_ = Step::kStopping;
   arm(kStopDeadline);
-  tools_.workers.stopRow(rows_[index_], kStopMs);
+  if (!startsFirst()) return tools_.workers.stopRow(rows_[index_], kStopMs);
+  tools_.workers.retire(rows_[index_], kStopMs);
+  tools_.workers.settle(newRow_);
 }
 
 void WorkerRestart::stepDone() {

@@ -155,6 +155,7 @@ def restart():
     start_echo()
     swarm = Swarm()
     times = int(os.environ.get('PPX_RESTARTS', 10))
+    usual = sorted(processes().values())
     with Storm() as storm:
         for number in range(times):
             workers = set(processes())
@@ -167,6 +168,7 @@ def restart():
                 until('the workers are renewed', operation_is_over)
                 kept = {name for pid, name in processes().items() if pid in workers}
                 assert kept <= {'paradox-custodian'}, kept
+                assert sorted(processes().values()) == usual, processes()
                 assert get('/admin/operation')['operation']['state'] == 'done', get('/admin/operation')
     print('restarts:', times, 'new clients meanwhile:', storm.served, swarm.check())
 
