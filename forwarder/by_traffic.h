@@ -9,10 +9,10 @@
 
 namespace ppx {
 
-// Of either direction, CLOCK_MONOTONIC.
+// Of either direction, CLOCK_MONOTONIC. Who has just come is about to talk.
 inline uint64_t lastTrafficMs(const Table& table, uint32_t slot) {
   const SessionSlot& session = table.session(slot);
-  return std::max(session.lastInMs.load(), session.lastOutMs.load());
+  return std::max({session.lastInMs.load(), session.lastOutMs.load(), session.acceptedMs.load()});
 }
 
 // The most recent traffic first.

@@ -2,12 +2,17 @@
 
 #include <utility>
 
+#include "common/clock.h"
 #include "forwarder/by_traffic.h"
 
 namespace ppx {
 namespace {
 
 constexpr size_t kMostUnderWay = 2 * custody::kMaxRecords;
+// Nobody waits for sessions that were quiet for longer than kTalkingMs, and those whose clients do wait share the processor
+// with them: they come in small turns.
+constexpr size_t kMostQuietUnderWay = 64;
+constexpr Millis kTalkingMs = 1000;
 
 }  // namespace
 
@@ -33,8 +38,12 @@ bool FetchQueue::answered(SlotRef ref) {
 void FetchQueue::ask() {
   std::vector<custody::Record> records;
   WorkerId after;
-  for (; !due_.empty() && underWay_ < kMostUnderWay; due_.pop()) {
+  const auto recently = static_cast<uint64_t>(monotonicMillis() - kTalkingMs);
+  const bool few = underWay_ <= kMostQuietUnderWay / 2;
+  for (; !due_.empty(); due_.pop()) {
     const Due& next = due_.top();
+    const size_t most = next.trafficMs >= recently ? kMostUnderWay : few ? kMostQuietUnderWay : 0;
+    if (underWay_ >= most) break;
     auto found = waiting_.find(next.ref.slot);
     if (found == waiting_.end() || found->second.generation != next.ref.generation || found->second.asked)
       continue;

@@ -1,5 +1,5 @@
 // Which descriptors are asked of custody next: the sessions with the latest traffic first, whoever asked before. What is
-// under way cannot be overtaken, so little is: two messages' worth.
+// under way cannot be overtaken, so little is: two messages' worth, and less of sessions that are quiet.
 #pragma once
 
 #include <functional>

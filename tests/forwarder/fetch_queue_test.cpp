@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "common/clock.h"
 #include "forwarder/takeover.h"
 
 namespace ppx {
@@ -47,10 +48,12 @@ TEST_F(FetchQueueTest, AsksForTheLatestTrafficFirst) {
 
 TEST_F(FetchQueueTest, LetsWhoComesLaterOvertakeAllButWhatIsUnderWay) {
   FetchQueue queue(table, fetch());
+  const auto now = static_cast<uint64_t>(monotonicMillis());
+  for (uint32_t slot = 0; slot < 1500; ++slot) table.session(slot).lastInMs.store(now);
   queue.add(refs(0, 1500), {});
   const size_t first = underWay();
   EXPECT_EQ(first, 2u * custody::kMaxRecords);
-  table.session(2000).lastInMs.store(1);
+  table.session(2000).lastInMs.store(now + 1);
   queue.add(refs(2000, 2001), {});
   EXPECT_EQ(underWay(), first);
   for (uint32_t slot = 0; slot < custody::kMaxRecords; ++slot) EXPECT_TRUE(queue.answered({slot, 1}));
@@ -62,6 +65,28 @@ TEST_F(FetchQueueTest, LetsWhoComesLaterOvertakeAllButWhatIsUnderWay) {
       for (uint32_t slot : each.slots) (void)queue.answered({slot, 1});
   }
   EXPECT_EQ(underWay(), 1501u) << "each once";
+}
+
+TEST_F(FetchQueueTest, AsksForFewOfThoseThatAreQuietAtATimeAndAtOnceForWhoTalks) {
+  FetchQueue queue(table, fetch());
+  queue.add(refs(0, 1000), {});
+  const size_t first = underWay();
+  EXPECT_LE(first, 64u);
+  const auto now = static_cast<uint64_t>(monotonicMillis());
+  for (uint32_t slot = 1000; slot < 1100; ++slot) table.session(slot).lastOutMs.store(now);
+  table.session(1100).acceptedMs.store(now);
+  queue.add(refs(1000, 1101), {});
+  EXPECT_EQ(underWay(), first + 101);
+  size_t answered = 0;
+  for (size_t i = 0; i < asked.size(); ++i)
+    for (uint32_t slot : std::vector<uint32_t>(asked[i].slots)) {
+      EXPECT_TRUE(queue.answered({slot, 1}));
+      ++answered;
+      EXPECT_LE(underWay() - answered, first + 101);
+    }
+  EXPECT_TRUE(queue.empty());
+  EXPECT_EQ(underWay(), 1101u) << "each once";
+  EXPECT_LT(asked.size(), 50u) << "in turns, not one by one";
 }
 
 TEST_F(FetchQueueTest, AsksOnceMoreForALaterLifeOfASlotAndForgetsTheEarlier) {

@@ -1,9 +1,9 @@
 // How long clients wait while the gateway's processes are restarted: 10,000 connections of which 1,000 send ten messages
-// a second each. One table for each kind of upstream. PPX_CLIENTS and PPX_ACTIVE make it smaller. On a machine that lets
-// the clients wait without any restart the figures are printed and not judged.
+// a second each. One table for each kind of upstream: the median of three rounds. PPX_CLIENTS, PPX_ACTIVE and PPX_ROUNDS
+// make it smaller. On a machine that lets the clients wait without any restart the figures are printed and not judged.
 #include <gtest/gtest.h>
 
-#include <map>
+#include <algorithm>
 
 #include "tests/examples/worker_process.h"
 #include "tests/handover/restart_harness.h"
@@ -87,16 +87,34 @@ class Stall : public ::testing::TestWithParam<Upstream> {
           EXPECT_EQ(end.at("state"), "done") << end;
         },
         old);
-    rows_.emplace_back(what, figures);
-    if (isQuiet()) {
-      EXPECT_LT(figures.p99, 100) << what;
-      EXPECT_LT(figures.max, 1000) << what;
-      EXPECT_LT(figures.gone, 5) << what;
-    }
+    note(what, figures);
     EXPECT_EQ(clients_->failed(), 0u) << what << ": " << clients_->firstProblem();
   }
+  void note(const std::string& what, const Figures& figures) {
+    auto row = std::find_if(rows_.begin(), rows_.end(), [&](const auto& each) { return each.first == what; });
+    if (row == rows_.end()) row = rows_.insert(row, {what, {}});
+    row->second.push_back(figures);
+  }
+  double median(const std::vector<Figures>& rounds, double Figures::*figure) const {
+    std::vector<double> values;
+    for (const Figures& each : rounds) values.push_back(each.*figure);
+    std::sort(values.begin(), values.end());
+    return values[values.size() / 2];
+  }
+  double worst(const std::vector<Figures>& rounds, double Figures::*figure) const {
+    double most = 0;
+    for (const Figures& each : rounds) most = std::max(most, each.*figure);
+    return most;
+  }
   // The first row is that of a second without any operation.
-  bool isQuiet() const { return rows_.front().second.p99 < 10; }
+  bool isQuiet() const { return worst(rows_.front().second, &Figures::p99) < 10; }
+  void judge() const {
+    for (const auto& [what, rounds] : rows_) {
+      EXPECT_LT(median(rounds, &Figures::p99), 100) << what;
+      EXPECT_LT(worst(rounds, &Figures::max), 1000) << what;
+      EXPECT_LT(worst(rounds, &Figures::gone), 5) << what;
+    }
+  }
   // How many sessions have moved since the events before this one.
   double movedSince(uint64_t event) const {
     double total = 0;
@@ -110,19 +128,35 @@ class Stall : public ::testing::TestWithParam<Upstream> {
     return all.empty() ? 0 : all.back().at("id").get<uint64_t>();
   }
   void print() const {
-    std::printf("%s upstream, %zu connections, %zu active\n%-28s %9s %9s %9s %9s %9s %9s\n", GetParam().name,
-                clients_->size(), active_, "", "moved", "seconds", "p50 ms", "p99 ms", "max ms", "gone s");
-    for (const auto& [what, f] : rows_)
-      std::printf("%-28s %9.0f %9.2f %9.1f %9.1f %9.1f %9.2f\n", what, f.moved, f.seconds, f.p50, f.p99,
-                  f.max, f.gone);
+    std::printf(
+        "%s upstream, %zu connections, %zu active, median of %zu\n%-28s %9s %9s %9s %9s %9s %9s %9s\n",
+        GetParam().name, clients_->size(), active_, rows_.front().second.size(), "", "moved", "seconds",
+        "p50 ms", "p99 ms", "max ms", "worst ms", "gone s");
+    for (const auto& [what, rounds] : rows_)
+      std::printf("%-28s %9.0f %9.2f %9.1f %9.1f %9.1f %9.1f %9.2f\n", what.c_str(),
+                  median(rounds, &Figures::moved), median(rounds, &Figures::seconds),
+                  median(rounds, &Figures::p50), median(rounds, &Figures::p99), median(rounds, &Figures::max),
+                  worst(rounds, &Figures::max), worst(rounds, &Figures::gone));
+  }
+  // Each operation once.
+  void round() {
+    note("nothing, for a second", during([&] { std::this_thread::sleep_for(1s); }, {}));
+    auto forwarders = [&] { return gateway_->workers("forwarder"); };
+    measure("restart of the forwarders", "/admin/forwarders/restart", nullptr, forwarders());
+    measure("scale to 4 forwarders", "/admin/forwarders/scale", {{"count", 4}}, {});
+    const auto four = forwarders();
+    measure("scale to 2 forwarders", "/admin/forwarders/scale", {{"count", 2}}, {four[2], four[3]});
+    measure("restart of the acceptors", "/admin/acceptors/restart", nullptr, gateway_->workers("acceptor"));
+    measure("restart of the prober", "/admin/prober/restart", nullptr, gateway_->workers("prober"));
+    measure("upgrade", "/admin/upgrade", nullptr, forwarders());
   }
 
-  const unsigned connections_ = fromEnvironment("PPX_CLIENTS", 9'500);
+  const unsigned connections_ = fromEnvironment("PPX_CLIENTS", 10'000);
   const size_t active_ = fromEnvironment("PPX_ACTIVE", 1'000);
   WorkerProcess first_{command()}, second_{command()};
   std::unique_ptr<Gateway> gateway_;
   std::unique_ptr<load::StallClients> clients_;
-  std::vector<std::pair<const char*, Figures>> rows_;
+  std::vector<std::pair<std::string, std::vector<Figures>>> rows_;
 };
 
 TEST_P(Stall, OfARestartIsShort) {
@@ -138,24 +172,19 @@ TEST_P(Stall, OfARestartIsShort) {
   ASSERT_TRUE(made) << made.error().text;
   clients_ = std::move(*made);
   ASSERT_TRUE(clients_->exchangeAll(30 * load::kSecond)) << clients_->firstProblem();
+  ASSERT_EQ(clients_->failed(), 0u) << clients_->firstProblem();
   clients_->runFor(load::kSecond);
 
-  rows_.emplace_back("nothing, for a second", during([&] { std::this_thread::sleep_for(1s); }, {}));
-  auto forwarders = [&] { return gateway_->workers("forwarder"); };
-  measure("restart of the forwarders", "/admin/forwarders/restart", nullptr, forwarders());
-  measure("the same again", "/admin/forwarders/restart", nullptr, forwarders());
-  measure("scale to 4 forwarders", "/admin/forwarders/scale", {{"count", 4}}, {});
-  const auto four = forwarders();
-  measure("scale to 2 forwarders", "/admin/forwarders/scale", {{"count", 2}}, {four[2], four[3]});
-  measure("restart of the acceptors", "/admin/acceptors/restart", nullptr, gateway_->workers("acceptor"));
-  measure("restart of the prober", "/admin/prober/restart", nullptr, gateway_->workers("prober"));
-  measure("upgrade", "/admin/upgrade", nullptr, forwarders());
+  for (unsigned i = 0; i < fromEnvironment("PPX_ROUNDS", 3); ++i) round();
 
   EXPECT_TRUE(clients_->drain(20 * load::kSecond));
   EXPECT_TRUE(clients_->exchangeAll(30 * load::kSecond)) << "a quiet one is not served any more";
   EXPECT_EQ(clients_->failed(), 0u) << clients_->firstProblem();
   print();
-  if (!isQuiet()) GTEST_SKIP() << "the machine is too busy to judge the figures";
+  if (isQuiet())
+    judge();
+  else
+    GTEST_SKIP() << "the machine is too busy to judge the figures";
 }
 
 INSTANTIATE_TEST_SUITE_P(Clients, Stall,
