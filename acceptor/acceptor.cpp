@@ -41,7 +41,11 @@ Acceptor::Acceptor(boost::asio::io_context& io, const std::string& runtimeDir, W
       sessions_(table),
       admission_(table, doorbells, self),
       custody_(io, runtimeDir, self,
-               {.connected = [this](bool) { progress(); },
+               {.connected =
+                    [this](bool up) {
+                      if (up) putAgain();
+                      progress();
+                    },
                 .drained = [this] { progress(); },
                 .putDone = [this](std::span<const custody::Record> records) { onPutDone(records); },
                 .dropDone = {},
@@ -261,6 +265,18 @@ bool Acceptor::putPending() {
   if (failpoint("sys.put") == 0 && !custody_.put(records, sockets)) return false;
   for (PendingSession& session : pending_) session.inCustody = true;
   return true;
+}
+
+// Into a new custodian what the last one may not have read. Whoever serves it by now puts it himself.
+void Acceptor::putAgain() {
+  for (PendingSession& session : pending_) {
+    const SlotWord word = sessions_.word(session.ref.slot);
+    const bool ours =
+        session.row == kWorkerRows
+            ? word == SlotWord{SlotState::kClaimed, self_.row, self_.incarnation, session.ref.generation}
+            : word == SlotWord{SlotState::kHandoff, session.row, 0, session.ref.generation};
+    if (ours) session.inCustody = false;
+  }
 }
 
 void Acceptor::onPutDone(std::span<const custody::Record> records) {

@@ -71,6 +71,7 @@ class Acceptor {
   void countRefused();
   void progress();
   bool putPending();
+  void putAgain();
   bool refusePending(SlotRef ref);
   void onPutDone(std::span<const custody::Record> records);
   void waitForDoorbell();

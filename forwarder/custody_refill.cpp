@@ -15,9 +15,9 @@ constexpr size_t kBatch = custody::kMaxRecords;
 }  // namespace
 
 void CustodyRefill::onConnected(bool connected, const SessionSet* sessions) {
-  if (!connected || sessions == nullptr) return;
-  if (wasConnected_) doubtUntil_ = monotonicMillis() + kDoubtMs;
-  wasConnected_ = true;
+  if (!connected) return;
+  doubtUntil_ = monotonicMillis() + kDoubtMs;
+  if (sessions == nullptr) return;
   waiting_.clear();
   next_ = 0;
   sessions->forEach([this](Session& session) { waiting_.push_back(session.ref()); });
@@ -48,7 +48,8 @@ void CustodyRefill::goOn(const SessionSet& sessions) {
 
 void CustodyRefill::onServed(Session& session) {
   // Not connected: the refill that comes with the next custodian has it.
-  if (!custody_->connected() || monotonicMillis() >= doubtUntil_ || session.phase() >= SessionPhase::kDropping)
+  if (!custody_->connected() || monotonicMillis() >= doubtUntil_ ||
+      session.phase() >= SessionPhase::kDropping)
     return;
   custody::Record record = session.custodyRecord();
   int descriptor = session.descriptor();

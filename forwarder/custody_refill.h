@@ -19,7 +19,8 @@ class CustodyRefill {
   void onConnected(bool connected, const SessionSet* sessions);
   // The channel takes more.
   void goOn(const SessionSet& sessions);
-  // A session came. Its acceptor has put it into custody, but perhaps into one that died before it read that.
+  // A session came. Its acceptor has put it into custody, but perhaps into one that died before it read that: also before
+  // this forwarder had a channel at all.
   void onServed(Session& session);
 
   // Nothing waits to be put.
@@ -29,7 +30,6 @@ class CustodyRefill {
   CustodyClient* custody_;
   std::vector<SlotRef> waiting_;  // from next_ on: still to be put
   size_t next_ = 0;
-  bool wasConnected_ = false;
   Millis doubtUntil_ = 0;  // a handoff that is served before then may have been put into the last custodian
 };
 

@@ -269,6 +269,20 @@ TEST_F(AcceptorProcess, PassesByAForwarderThatDoesNotRead) {
   EXPECT_EQ(slotsIn(SlotState::kHandoff) + forwarders[1]->sessions.size(), 2500u);
 }
 
+TEST_F(AcceptorProcess, GivesANewCustodianWhatIsNotHandedOffYet) {
+  for (auto& forwarder : forwarders) forwarder->setDeaf(true);
+  startAll();
+  connect(2 * handoff::kMaxUnacknowledged + 200);
+  ASSERT_TRUE(runUntil(io, [&] {
+    return slotsIn(SlotState::kHandoff) == 2 * handoff::kMaxUnacknowledged &&
+           custodian->held() > 2 * handoff::kMaxUnacknowledged;
+  }));
+  const size_t pending = custodian->held() - 2 * handoff::kMaxUnacknowledged;
+  custodian.reset();
+  startCustodian();
+  EXPECT_TRUE(runUntil(io, [&] { return custodian->held() == pending; }));
+}
+
 TEST_F(AcceptorProcess, LeavesASessionOfADeadForwarderToItsSuccessor) {
   forwarders[0]->setDeaf(true);
   startAll();

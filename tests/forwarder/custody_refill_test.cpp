@@ -92,6 +92,15 @@ TEST_F(CustodyRefills, AtTheFirstConnectionTooWhatIsServedAlreadyIsPut) {
   EXPECT_TRUE(refill_->complete());
 }
 
+TEST_F(CustodyRefills, AfterTheFirstConnectionTooWhatComesIsPut) {
+  client_->start();
+  accept();
+  ASSERT_TRUE(runUntil([&] { return connections_ == 1; }));
+  Session& session = bench_.connect(socket_);
+  refill_->onServed(session);
+  EXPECT_TRUE(runUntil([&] { return holds(session.ref()); }));
+}
+
 TEST_F(CustodyRefills, OneThatComesWhileTheChannelIsFullIsPutLater) {
   client_->start();
   accept();
