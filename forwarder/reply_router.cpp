@@ -92,7 +92,6 @@ bool ReplyRouter::deliverToClient(const Reply& reply, Cursor& cursor, LaneWriter
     endLargestBacklog();
     return false;
   }
-  if (lane != nullptr) lane->done(reply.sequence);
   if (!reply.client) {
     countMalformed();
   } else if (result == PushResult::kGone) {
@@ -102,6 +101,8 @@ bool ReplyRouter::deliverToClient(const Reply& reply, Cursor& cursor, LaneWriter
     closeClient(reply, *ref);
     doorbells_->ringSlot(*table_, ref->slot);
   }
+  // Last: what has a number that is done is not sent again.
+  if (lane != nullptr) lane->done(reply.sequence);
   return true;
 }
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
+#include <filesystem>
 #include <future>
 #include <random>
 #include <set>
@@ -248,6 +249,36 @@ INSTANTIATE_TEST_SUITE_P(Steps, ResumeCrash,
                            return name;
                          });
 
+// Its forwarder dies of the message that closes it.
+class ResumeClose : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(ResumeClose, IsNotLostWithItsForwarder) {
+  TempDir marks;
+  WorkerProcess worker(cppEcho());
+  Gateway gateway({.forwarders = 1,
+                   .upstreams = {worker.port()},
+                   .workers = "respawn_backoff_min = \"10ms\"\nrespawn_backoff_max = \"20ms\"\n",
+                   .halfCloseTimeout = 60s,
+                   .environment = {{"PPX_FAILPOINTS", std::string(GetParam()) + "=kill@2"},
+                                   {"PPX_FAILPOINTS_ONCE", marks.path()}}});
+  gateway.waitForUpstream(worker.port());
+  Client client(gateway.port());
+  client.send("x");
+  EXPECT_EQ(client.receive(1), "x");
+  client.halfClose();
+  EXPECT_EQ(client.receiveUntilEnd(), "");
+  EXPECT_EQ(client.end(), ClientEnd::kFin);
+  EXPECT_TRUE(std::filesystem::exists(marks.path() + "/" + GetParam())) << "never passed";
+  gateway.waitUntilEmpty();
+}
+
+INSTANTIATE_TEST_SUITE_P(Steps, ResumeClose, ::testing::Values("reply.push", "lane.pushed", "lane.done"),
+                         [](const auto& step) {
+                           std::string name = step.param;
+                           std::replace(name.begin(), name.end(), '.', '_');
+                           return name;
+                         });
+
 // --- broadcasts ---
 
 // One client orders numbered broadcasts; every other client hears each once, in order, while forwarders die.
@@ -315,15 +346,16 @@ INSTANTIATE_TEST_SUITE_P(Crashes, ResumeBroadcast,
 TEST(ResumeLanes, OfADeadForwarderGoOverAnotherOneAndComeBack) {
   LibraryUpstream upstream;
   std::promise<void> forwarderIsDead;
-  upstream.onBytes([&, dead = forwarderIsDead.get_future().share()](const std::string& client, std::string_view bytes) {
-    if (bytes == "tell all") {
-      dead.wait_for(kPatience);
-      upstream.upstream().broadcast(paradox::upstream::To::kAll, "to all\n");
-    } else {
-      upstream.upstream().send(client, bytes);
-    }
-    return true;
-  });
+  upstream.onBytes(
+      [&, dead = forwarderIsDead.get_future().share()](const std::string& client, std::string_view bytes) {
+        if (bytes == "tell all") {
+          dead.wait_for(kPatience);
+          upstream.upstream().broadcast(paradox::upstream::To::kAll, "to all\n");
+        } else {
+          upstream.upstream().send(client, bytes);
+        }
+        return true;
+      });
   Gateway gateway({.forwarders = 2,
                    .upstreams = {upstream.port()},
                    .workers = "respawn_backoff_min = \"2s\"\nrespawn_backoff_max = \"2s\"\n"});
