@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <charconv>
 #include <cstdio>
 #include <cstdlib>
@@ -82,7 +83,9 @@ Registry& registry() {
   static Registry& points = *[] {
     auto* parsed = new Registry;  // never destroyed: threads pass failpoints while the process exits
     const char* text = std::getenv("PPX_FAILPOINTS");
-    parseInto(*parsed, text == nullptr ? "" : text);
+    const char* program = std::getenv("PPX_FAILPOINTS_ONLY");
+    if (text != nullptr && (program == nullptr || std::string_view(program) == program_invocation_short_name))
+      parseInto(*parsed, text);
     return parsed;
   }();
   return points;

@@ -20,8 +20,8 @@ struct Outcome {
   int status = 0;  // as of waitpid
 };
 
-// Runs the probe with PPX_FAILPOINTS=`points` past `names`.
-Outcome run(const char* points, std::vector<std::string> names, int options = 0) {
+// Runs the probe with PPX_FAILPOINTS=`points`, and PPX_FAILPOINTS_ONLY=`only`, past `names`.
+Outcome run(const char* points, std::vector<std::string> names, int options = 0, const char* only = nullptr) {
   int ends[2];
   EXPECT_EQ(::pipe2(ends, O_CLOEXEC), 0);
   UniqueFd reading(ends[0]), writing(ends[1]);
@@ -37,6 +37,8 @@ Outcome run(const char* points, std::vector<std::string> names, int options = 0)
   std::string variable = std::string("PPX_FAILPOINTS=") + (points == nullptr ? "" : points);
   std::vector<char*> environment;
   if (points != nullptr) environment.push_back(variable.data());
+  std::string restriction = std::string("PPX_FAILPOINTS_ONLY=") + (only == nullptr ? "" : only);
+  if (only != nullptr) environment.push_back(restriction.data());
   environment.push_back(nullptr);
   pid_t child = -1;
   EXPECT_EQ(::posix_spawn(&child, program.c_str(), &actions, nullptr, argv.data(), environment.data()), 0);
@@ -52,6 +54,13 @@ Outcome run(const char* points, std::vector<std::string> names, int options = 0)
   for (ssize_t got; (got = ::read(reading.get(), buffer, sizeof(buffer))) > 0;)
     outcome.output.append(buffer, static_cast<size_t>(got));
   return outcome;
+}
+
+TEST(Failpoint, IsPassedByOtherProgramsThanTheOneThatIsMeant) {
+  const std::string program = PPX_FAILPOINT_PROBE;
+  const std::string name = program.substr(program.rfind('/') + 1);
+  EXPECT_EQ(run("a=errno:5", {"a"}, 0, name.c_str()).output, "5 end");
+  EXPECT_EQ(run("a=errno:5", {"a"}, 0, "another").output, "0 end");
 }
 
 TEST(Failpoint, DoesNothingUnordered) {

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <future>
 #include <memory>
+#include <optional>
 
 #include "tests/gateway/harness/gateway.h"
 #include "tests/load/duplex_swarm.h"
@@ -38,7 +39,8 @@ std::vector<Json> events(const Gateway& gateway, const std::string& type);
 // Every client is open, and every byte has come back.
 void expectAllWell(load::DuplexSwarm& clients);
 
-// Each session's descriptor is held exactly by its forwarder and the custodian; nobody else has any.
-void expectDescriptorsAccountedFor(const Gateway& gateway, size_t sessions);
+// Each session is owned by one forwarder, which holds as many descriptors of clients as the table says it owns, the
+// custodian one of each, and nobody else any (/proc/PID/fd of all). `wanted`: that there are so many.
+void expectDescriptorsAccountedFor(const Gateway& gateway, std::optional<size_t> wanted = std::nullopt);
 
 }  // namespace ppx::test

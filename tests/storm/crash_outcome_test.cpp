@@ -14,6 +14,7 @@
 
 #include "tests/examples/worker_process.h"
 #include "tests/gateway/harness/gateway.h"
+#include "tests/handover/restart_harness.h"
 #include "tests/load/duplex_swarm.h"
 
 namespace ppx::test {
@@ -55,11 +56,17 @@ class CrashOutcome : public ::testing::TestWithParam<Crash> {
 
   GatewayOptions options() const {
     std::string points = std::string(GetParam().failpoint) + "=kill@" + std::to_string(GetParam().pass);
-    if (*GetParam().also != 0) points += std::string(";") + GetParam().also + "=kill@" + std::to_string(30);
+    std::map<std::string, std::string> environment{{"PPX_FAILPOINTS_ONCE", marks_.path()}};
+    const std::string role = GetParam().role;
+    if (*GetParam().also != 0)
+      points += std::string(";") + GetParam().also + "=kill@" + std::to_string(30);
+    else
+      environment["PPX_FAILPOINTS_ONLY"] = role == "supervisor" ? "paradoxd" : "paradox-" + role;
+    environment["PPX_FAILPOINTS"] = points;
     return {.upstreams = {upstream_->port()},
             .workers = "respawn_backoff_min = \"10ms\"\nrespawn_backoff_max = \"50ms\"\n",
             .halfCloseTimeout = 60s,
-            .environment = {{"PPX_FAILPOINTS", points}, {"PPX_FAILPOINTS_ONCE", marks_.path()}}};
+            .environment = environment};
   }
 
   bool reached() const { return fs::exists(marks_.path() + "/" + GetParam().failpoint); }
@@ -122,9 +129,10 @@ class CrashOutcome : public ::testing::TestWithParam<Crash> {
     return closed;
   }
 
-  void judge(DuplexSwarm& swarm, size_t forwarders) {
+  void judge(const Gateway& gateway, DuplexSwarm& swarm, size_t forwarders) {
     EXPECT_TRUE(swarm.drain(20 * kSecond));
     const load::SwarmStats stats = swarm.stats();
+    expectDescriptorsAccountedFor(gateway);
     EXPECT_EQ(stats.mismatched, 0u) << stats.firstProblem;
     const size_t ended = swarm.renewBrief().value();
     switch (GetParam().outcome) {
@@ -162,7 +170,7 @@ TEST_P(CrashOutcome, IsWhatTheTableSays) {
   ASSERT_TRUE(swarm.runUntilBytes(1, 20 * kSecond)) << swarm.stats().firstProblem;
   crash(gateway, swarm);
   if (HasFatalFailure()) return;
-  judge(swarm, 2);
+  judge(gateway, swarm, 2);
   EXPECT_EQ(gateway.workers("forwarder").size(), 2u);
   for (size_t i = 0; i < swarm.size(); ++i) swarm.close(i);
   gateway.waitUntilEmpty();
