@@ -8,7 +8,7 @@
 namespace ppx {
 namespace {
 
-// Longer than a handoff travels; what takes longer is fetched from custody, and found missing there.
+// A forwarder that lives sees within this that its custodian changed; what takes longer the audit finds.
 constexpr Millis kDoubtMs = 5000;
 constexpr size_t kBatch = custody::kMaxRecords;
 
@@ -16,7 +16,8 @@ constexpr size_t kBatch = custody::kMaxRecords;
 
 void CustodyRefill::onConnected(bool connected, const SessionSet* sessions) {
   if (!connected) return;
-  doubtUntil_ = monotonicMillis() + kDoubtMs;
+  isSuccessor_ = connectedAt_ != 0;
+  connectedAt_ = monotonicMillis();
   if (sessions == nullptr) return;
   waiting_.clear();
   next_ = 0;
@@ -47,10 +48,17 @@ void CustodyRefill::goOn(const SessionSet& sessions) {
 }
 
 void CustodyRefill::onServed(Session& session) {
+  const auto accepted = static_cast<Millis>(session.slot().acceptedMs.load(std::memory_order_relaxed));
+  if (accepted <= connectedAt_) put(session);
+}
+
+void CustodyRefill::onMoved(Session& session) {
+  if (isSuccessor_ && monotonicMillis() < connectedAt_ + kDoubtMs) put(session);
+}
+
+void CustodyRefill::put(Session& session) {
   // Not connected: the refill that comes with the next custodian has it.
-  if (!custody_->connected() || monotonicMillis() >= doubtUntil_ ||
-      session.phase() >= SessionPhase::kDropping)
-    return;
+  if (!custody_->connected() || session.phase() >= SessionPhase::kDropping) return;
   custody::Record record = session.custodyRecord();
   int descriptor = session.descriptor();
   if (!custody_->put({&record, 1}, {&descriptor, 1})) waiting_.push_back(session.ref());

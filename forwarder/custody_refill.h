@@ -19,18 +19,23 @@ class CustodyRefill {
   void onConnected(bool connected, const SessionSet* sessions);
   // The channel takes more.
   void goOn(const SessionSet& sessions);
-  // A session came. Its acceptor has put it into custody, but perhaps into one that died before it read that: also before
-  // this forwarder had a channel at all.
+  // A session came from its acceptor. If that was before the channel to this custodian came up, its descriptor may have
+  // been put into one that died before it read that.
   void onServed(Session& session);
+  // A session came from another forwarder, which may have had no channel to this custodian yet.
+  void onMoved(Session& session);
 
   // Nothing waits to be put.
   bool complete() const { return next_ >= waiting_.size(); }
 
  private:
+  void put(Session& session);
+
   CustodyClient* custody_;
   std::vector<SlotRef> waiting_;  // from next_ on: still to be put
   size_t next_ = 0;
-  Millis doubtUntil_ = 0;  // a handoff that is served before then may have been put into the last custodian
+  Millis connectedAt_ = 0;
+  bool isSuccessor_ = false;  // the custodian, of one that this forwarder knew
 };
 
 }  // namespace ppx

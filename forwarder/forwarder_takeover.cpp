@@ -52,7 +52,7 @@ void Forwarder::resume(SlotRef ref, UniqueFd socket, bool planned) {
   taken.reconcileUs = static_cast<uint32_t>(monotonicMicros() - begunUs);
   const uint64_t quietSince = slot.quiesced.exchange(0) >> 8;
   if (planned) {
-    refill_.onServed(session);
+    refill_.onMoved(session);
     taken.quietSinceUs = quietSince;
     taken.mismatch = found.alive && found.mismatch;
     if (taken.mismatch)

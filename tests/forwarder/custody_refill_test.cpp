@@ -66,6 +66,7 @@ class CustodyRefills : public testing::Test {
       auto got = receiveMessage(channel_.get(), message.buffer());
       if (!got || got->bytes == 0) return found_;
       if (message.head.type != Type::kPut) continue;
+      puts_ += message.list().size();
       for (const Record& record : message.list())
         found_ = found_ || (record.slot == ref.slot && record.generation == ref.generation);
       message.head.type = Type::kPutDone;
@@ -80,6 +81,7 @@ class CustodyRefills : public testing::Test {
   std::optional<CustodyClient> client_;
   std::optional<CustodyRefill> refill_;
   int connections_ = 0;
+  size_t puts_ = 0;  // records that holds() read
   bool found_ = false;
 };
 
@@ -92,13 +94,37 @@ TEST_F(CustodyRefills, AtTheFirstConnectionTooWhatIsServedAlreadyIsPut) {
   EXPECT_TRUE(refill_->complete());
 }
 
-TEST_F(CustodyRefills, AfterTheFirstConnectionTooWhatComesIsPut) {
+TEST_F(CustodyRefills, WhatWasAcceptedBeforeTheConnectionIsPutAndWhatCameLaterIsNot) {
   client_->start();
   accept();
   ASSERT_TRUE(runUntil([&] { return connections_ == 1; }));
-  Session& session = bench_.connect(socket_);
-  refill_->onServed(session);
-  EXPECT_TRUE(runUntil([&] { return holds(session.ref()); }));
+  UniqueFd other;
+  Session& later = bench_.connect(other);
+  later.slot().acceptedMs = static_cast<uint64_t>(monotonicMillis()) + 1;
+  refill_->onServed(later);
+  Session& earlier = bench_.connect(socket_);
+  earlier.slot().acceptedMs = 1;
+  refill_->onServed(earlier);
+  EXPECT_TRUE(runUntil([&] { return holds(earlier.ref()); }));
+  found_ = false;
+  EXPECT_FALSE(holds(later.ref()));
+  EXPECT_EQ(puts_, 1u);
+}
+
+TEST_F(CustodyRefills, WhatMovesHereIsPutIntoASuccessorOnly) {
+  client_->start();
+  accept();
+  ASSERT_TRUE(runUntil([&] { return connections_ == 1; }));
+  Session& moved = bench_.connect(socket_);
+  refill_->onMoved(moved);
+  EXPECT_FALSE(holds(moved.ref())) << "the first custodian that this forwarder knows";
+  channel_.reset();
+  bench_.sessions.erase(moved.ref());
+  ASSERT_TRUE(runUntil([&] { return connections_ == 2; }));
+  accept();
+  Session& next = bench_.connect(socket_);
+  refill_->onMoved(next);
+  EXPECT_TRUE(runUntil([&] { return holds(next.ref()); }));
 }
 
 TEST_F(CustodyRefills, OneThatComesWhileTheChannelIsFullIsPutLater) {
@@ -113,7 +139,7 @@ TEST_F(CustodyRefills, OneThatComesWhileTheChannelIsFullIsPutLater) {
   other[0].slot = 1000;
   while (client_->put(other, any)) ++other[0].slot;
   Session& session = bench_.connect(socket_);
-  refill_->onServed(session);
+  refill_->onMoved(session);
   EXPECT_FALSE(refill_->complete());
   EXPECT_TRUE(runUntil([&] { return holds(session.ref()); }));
   EXPECT_TRUE(refill_->complete());
