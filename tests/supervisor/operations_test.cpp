@@ -33,6 +33,15 @@ struct Restart : ::testing::Test {
     EXPECT_EQ(daemon.stop(), kExitOrderly);
     EXPECT_TRUE(daemon.everybodyGone());
   }
+  // Waits until the worker of a row is one of those that a next supervisor keeps.
+  bool stays(uint32_t row) const {
+    const auto wanted = static_cast<uint32_t>(WorkerPlan::kStays);
+    for (Millis end = monotonicMillis() + 20'000; table->worker(row).plan != wanted;) {
+      if (monotonicMillis() >= end) return false;
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    return true;
+  }
   // Rows of forwarders that have a process.
   std::vector<uint32_t> living() const {
     std::vector<uint32_t> rows;
@@ -239,6 +248,8 @@ TEST_F(StuckRestart, ASupervisorKilledInTheMiddleIsFollowedByOneThatLetsTheOldOn
   serve();
   ASSERT_EQ(admin->post("/admin/forwarders/0/restart").status, 202);
   ASSERT_FALSE(daemon.waitFor("was told to hand over").empty());
+  // A supervisor that ends before that is followed by one that dismisses the successor.
+  ASSERT_TRUE(stays(2));
   EXPECT_EQ(daemon.stop(SIGKILL), -SIGKILL);
   daemon.startBeside();
   ASSERT_TRUE(daemon.serves()) << daemon.said();
