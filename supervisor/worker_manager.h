@@ -169,6 +169,8 @@ class WorkerManager {
   void welcome(Worker& worker, bool knowsTable);
   void announce(Worker& worker);
   void bury(Worker& worker, bool respawn);
+  void emptyRow(Worker& worker, bool respawn);
+  void tellOfDeath(const Worker& worker, WorkerId dead, uint32_t successorRow);
   WorkerDeath deathOf(const Worker& worker) const;
   uint32_t heirOf(const Worker& worker, bool respawn) const;
   void withdraw(Worker& worker);
