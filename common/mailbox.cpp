@@ -313,7 +313,7 @@ void MailOutbox::freeOldest(const Table& table, Journal& journal) {
 }
 
 uint32_t MailOutbox::reclaimUnreachable(const Table& table, Journal& journal,
-                                        std::span<const uint32_t> segments) {
+                                        std::span<const uint32_t> segments, uint64_t* acknowledged) {
   // The pushers' deaths first, then the mailbox: what a dead one has linked is in it by now.
   std::vector<std::pair<uint32_t, SegmentWord>> lost;
   for (uint32_t segment : segments) {
@@ -323,7 +323,7 @@ uint32_t MailOutbox::reclaimUnreachable(const Table& table, Journal& journal,
       lost.emplace_back(segment, word);
   }
   if (lost.empty()) return 0;
-  collect(table);
+  collect(table, acknowledged);
   std::unordered_set<uint32_t> reachable;
   for (uint32_t first = oldest_; first != kNoSegment; first = table.segment(first).newer.load())
     for (uint32_t segment = first; segment != kNoSegment; segment = table.segment(segment).next.load())

@@ -72,9 +72,10 @@ class MailOutbox {
   void setSent(const Table& table, Journal& journal, uint64_t offset);
   // After a take-over, or the death of any pusher: frees those of `segments` that are this session's and that
   // no message reaches (half-freed by a dead predecessor, or claimed by a pusher that died before it linked
-  // them). `segments`: what Journal::outSegmentsOf() found for the slot. Stamps new messages like collect().
-  // Returns how many came back.
-  uint32_t reclaimUnreachable(const Table& table, Journal& journal, std::span<const uint32_t> segments);
+  // them). `segments`: what Journal::outSegmentsOf() found for the slot. Stamps new messages like collect();
+  // `acknowledged` as there. Returns how many came back.
+  uint32_t reclaimUnreachable(const Table& table, Journal& journal, std::span<const uint32_t> segments,
+                              uint64_t* acknowledged = nullptr);
   // Frees everything, stamped or not; for release, after SessionTable::beginClosing().
   void discard(const Table& table, Journal& journal);
 

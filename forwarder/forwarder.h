@@ -53,6 +53,7 @@ class Forwarder : public SessionHost {
   void onStop(uint32_t deadlineMs);
   void adopt(SlotRef ref, UniqueFd socket);
   void resume(SlotRef ref, UniqueFd socket, bool planned);
+  void endPoison(SlotRef ref, UniqueFd socket);
   bool noteDoubt(const Session& session);
   bool hasGiver(uint32_t slot) const;
   bool isFirstReady() const;

@@ -23,10 +23,9 @@ constexpr int kReadsPerTurn = 4;
 Session::Session(SessionHost& host, boost::asio::io_context& io, SlotRef ref, UniqueFd socket)
     : host_(host), socket_(io.get_executor(), socket.release()), ref_(ref), lastActivity_(monotonicMillis()) {
   SessionSlot& s = slot();
-  uint64_t acknowledged = s.inAcked.load(kRelaxed);
+  uint64_t acknowledged = 0;
   outbox_.attach(host.table(), ref, &acknowledged);
-  // A predecessor may have died between a reply and what it implies.
-  if (resumes() && acknowledged <= s.inReceived.load(kRelaxed)) s.inAcked.store(acknowledged);
+  inheritAcknowledged(acknowledged);
   inputEnded_ = (flags() & kSessionInputEnded) != 0;
   if (s.lastPassedMs.load(kRelaxed) == kPassing)
     s.lastPassedMs.store(static_cast<uint64_t>(lastActivity_), kRelaxed);
@@ -205,6 +204,13 @@ void Session::collectMail() {
   if (offset != 0) acknowledged(offset);
 }
 
+void Session::reclaimMail(std::span<const uint32_t> segments) {
+  uint64_t offset = 0;
+  outbox_.reclaimUnreachable(host_.table(), host_.journal(), segments, &offset);
+  if (offset != 0) acknowledged(offset);
+  onNews();
+}
+
 void Session::flush() {
   const Table& table = host_.table();
   uint64_t sentNow = 0;
@@ -321,6 +327,13 @@ void Session::acknowledged(uint64_t offset) {
   failpoint("session.acknowledged");
   input_.release(host_.table(), host_.journal(), offset, received);
   arm();
+}
+
+// Who sent the reply may have died before it noted what that implies.
+void Session::inheritAcknowledged(uint64_t offset) {
+  SessionSlot& s = slot();
+  if (resumes() && offset > s.inAcked.load(kRelaxed) && offset <= s.inReceived.load(kRelaxed))
+    s.inAcked.store(offset);
 }
 
 // What is in flight over a stream that is over no longer counts, should it be reported yet.

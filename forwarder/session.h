@@ -60,14 +60,17 @@ class Session {
   // Room in the upstream or in the journal again.
   void resumeReading();
   void onDropped();
+  // Another process died: frees what it had claimed for this session's mailbox and not linked (Journal::outSegmentsOf()).
+  void reclaimMail(std::span<const uint32_t> segments);
 
   // Ends it. Graceful: what is queued goes out first, then our FIN, then it lingers for the client's.
   void end(CloseReason reason);
   // At once, with a reset.
   void abort(CloseReason reason);
 
-  // After a take-over of a session that was ending already: goes on with that.
+  // After a take-over of a session that was ending already: goes on with that. Or has an end of it, at once.
   void resumeClosing();
+  void abortClosing(CloseReason reason);
 
   // Input for the upstream; the links call these.
   uint64_t inputWaiting() const;                     // received and not yet submitted
@@ -82,6 +85,8 @@ class Session {
   // An upstream with `resume`: what it has not acknowledged stays in the journal, and is sent again by rewind().
   bool resumes() const { return (flags() & kSessionResumes) != 0; }
   void acknowledged(uint64_t offset);
+  // After a take-over, before its windows are rebuilt: a predecessor's reply implies it.
+  void inheritAcknowledged(uint64_t offset);
   // Something of it was on its way to or from a plain upstream within doubt_window: should the stream have broken,
   // nobody can prove that it arrived. `lastSign`: when who had it was last heard of (monotonic).
   bool isInDoubt(Millis lastSign) const;
@@ -132,6 +137,7 @@ class Session {
   void onFlushed();
   void advance(SessionStep step, CloseReason reason = CloseReason::kNone);
   void leaveOpen(CloseReason reason);
+  void takeUpClosing();
   void enterDropping();
   void tickOpen(Millis now);
   void tickEnding(Millis now);

@@ -42,14 +42,24 @@ void Session::end(CloseReason reason) {
 }
 
 void Session::resumeClosing() {
+  takeUpClosing();
+  outbox_.collect(host_.table());
+  flush();
+  arm();
+}
+
+void Session::abortClosing(CloseReason reason) {
+  slot().closeReason.store(static_cast<uint32_t>(reason), kRelaxed);
+  takeUpClosing();
+  abort(reason);
+}
+
+void Session::takeUpClosing() {
   phase_ = SessionPhase::kFlushing;
   endingSince_ = monotonicMillis();
   host_.leaving(*this, static_cast<CloseReason>(slot().closeReason.load(kRelaxed)));
   input_.discard(host_.table(), host_.journal());
   MailOutbox::close(host_.table(), ref_.slot);
-  outbox_.collect(host_.table());
-  flush();
-  arm();
 }
 
 void Session::abort(CloseReason reason) {

@@ -27,7 +27,7 @@ Takeover::Takeover(const Table& table, const WorkerId& self, FetchQueue::Fetch f
     : table_(&table), self_(self), fetches_(table, std::move(fetch)), expect_(std::move(expect)) {}
 
 void Takeover::reclaimPredecessors() {
-  if (auto left = InHand::takeLeft(table_->worker(self_.row))) blame(*left, monotonicMillis());
+  blameLeftIn(self_.row, monotonicMillis());
   // The row is ours, so its last process is dead: the supervisor changes incarnations only then.
   reclaimIf([this](uint32_t, const SlotWord& word) {
     return word.worker == self_.row && word.incarnation != self_.incarnation;
@@ -47,6 +47,8 @@ void Takeover::reclaimPredecessors() {
 }
 
 void Takeover::reclaim(WorkerId dead) {
+  // If the row has a next process already, that one has seen to it.
+  if (table_->worker(dead.row).incarnation.load() == 0) blameLeftIn(dead.row, monotonicMillis());
   reclaimIf([dead](uint32_t, const SlotWord& word) {
     return word.worker == dead.row && word.incarnation == dead.incarnation;
   });
@@ -100,18 +102,26 @@ void Takeover::reclaimIf(Wanted wanted) {
 }
 
 void Takeover::fetchMoved(std::span<const SlotRef> refs) {
-  std::vector<SlotRef> active, all;
+  std::vector<SlotRef> all;
   for (const SlotRef& ref : refs) {
     if (waits(ref.slot)) continue;
-    const SessionSlot& slot = table_->session(ref.slot);
     all.push_back(ref);
-    if (slot.inReceived.load() != slot.inAcked.load()) active.push_back(ref);
-    const auto giver = static_cast<uint8_t>(slot.quiesced.load() & 0xff);
+    const auto giver = static_cast<uint8_t>(table_->session(ref.slot).quiesced.load() & 0xff);
     if (expect_ && giver < kMaxForwarders)
       expect_(ref, {giver, static_cast<uint32_t>(table_->worker(giver).incarnation.load())}, true);
   }
-  findSegments(active);
+  findWaitingInput(all);
   fetches_.add(all, {});
+}
+
+void Takeover::findWaitingInput(std::span<const SlotRef> moved) {
+  std::vector<SlotRef> active;
+  for (const SlotRef& ref : moved) {
+    segments_.erase(ref.slot);  // of a move before, that did not end here
+    const SessionSlot& slot = table_->session(ref.slot);
+    if (slot.inReceived.load() != slot.inAcked.load()) active.push_back(ref);
+  }
+  findSegments(active);
 }
 
 void Takeover::findSegments(std::span<const SlotRef> refs) {
@@ -152,6 +162,7 @@ void Takeover::sweepOrphans(Millis now) {
   }
   orphanSeen_ = std::move(still);
   for (const SlotRef& ref : late) fetchLost(ref);
+  for (uint32_t slot : due) blameLeftIn(sessions.word(slot).worker, now);
   if (!due.empty())
     reclaimIf([&](uint32_t slot, const SlotWord& word) {
       return due.contains(slot) && word.worker != self_.row &&
@@ -213,25 +224,38 @@ void Takeover::fetchLost(SlotRef ref) {
   fetches_.add({&ref, 1}, {});
 }
 
-Takeover::Segments Takeover::takeSegments(uint32_t slot) {
-  auto found = segments_.find(slot);
+Takeover::Segments Takeover::takeSegments(SlotRef ref) {
+  auto found = segments_.find(ref.slot);
   if (found == segments_.end()) return {};
   Segments segments = std::move(found->second);
   segments_.erase(found);
+  // The pass is a while ago; those of the outbox are looked at again by MailOutbox::reclaimUnreachable().
+  Journal journal(*table_, self_);
+  std::erase_if(segments.in, [&](uint32_t segment) {
+    const SegmentWord word = journal.word(segment);
+    return word.kind != SegmentKind::kIn || word.slot != ref.slot || word.generation != ref.generation;
+  });
   return segments;
 }
 
-void Takeover::blame(SlotRef ref, Millis now) {
+// Its process is dead. The supervisor has cleared what was in its hand unless it crashed or hung.
+void Takeover::blameLeftIn(uint8_t row, Millis now) {
+  if (row >= kMaxForwarders) return;
+  if (auto left = InHand::takeLeft(table_->worker(row))) blame(*left, row, now);
+}
+
+void Takeover::blame(SlotRef ref, uint8_t row, Millis now) {
   if (ref.slot >= table_->sizes().sessionSlots) return;
   SlotWord word = SessionTable(*table_).word(ref.slot);
-  if (word.state != SlotState::kOwned || word.worker != self_.row || word.generation != ref.generation)
+  if ((word.state != SlotState::kOwned && word.state != SlotState::kClosing) || word.worker != row ||
+      word.generation != ref.generation)
     return;
   SessionSlot& slot = table_->session(ref.slot);
   uint64_t oldest = slot.crashMs[1].exchange(slot.crashMs[0].exchange(static_cast<uint64_t>(now)));
   const Uuid uuid = SessionTable(*table_).uuid(ref.slot);
   logWarn("session_blamed", {{"session", uuid}, {"slot", ref.slot}},
           "a predecessor crashed while it worked on the session in slot {}", ref.slot);
-  if (oldest != 0 && static_cast<uint64_t>(now) - oldest < kPoisonWindowMs) poison_ = ref;
+  if (oldest != 0 && static_cast<uint64_t>(now) - oldest < kPoisonWindowMs) poison_[ref.slot] = ref;
 }
 
 Takeover::Reconciled Takeover::reconcile(const Table& table, Journal& journal, Session& session,
@@ -240,7 +264,6 @@ Takeover::Reconciled Takeover::reconcile(const Table& table, Journal& journal, S
   bool usable = witness.ok() && witness->usable();
   SessionSlot& slot = session.slot();
   uint64_t received = slot.inReceived.load();
-  const uint64_t written = slot.inAcked.load();  // what its next upstream is sent begins here
   bool mismatch = false;
   // An index is noted after its bytes, and sends come only from the journal: the kernel has given no less than was noted,
   // and taken no more than is committed. Otherwise one of the two is wrong about this session, and the others go on.
@@ -263,7 +286,10 @@ Takeover::Reconciled Takeover::reconcile(const Table& table, Journal& journal, S
   }
   uint64_t sent = usable ? witness->sent - slot.baselineSent.load() : slot.outSent.load();
   session.outbox().setSent(table, journal, sent);
-  session.outbox().reclaimUnreachable(table, journal, segments.out);
+  uint64_t acknowledged = 0;
+  session.outbox().reclaimUnreachable(table, journal, segments.out, &acknowledged);
+  session.inheritAcknowledged(acknowledged);
+  const uint64_t written = slot.inAcked.load();  // what its next upstream is sent begins here
   auto distance = [&](uint32_t segment) {
     return static_cast<uint16_t>(journal.word(segment).detail -
                                  static_cast<uint16_t>(written / kSegmentBytes));

@@ -4,7 +4,6 @@
 #pragma once
 
 #include <functional>
-#include <optional>
 #include <unordered_map>
 #include <vector>
 
@@ -56,16 +55,18 @@ class Takeover {
   // Rebuilds windows and outbox of a session whose slot and socket we have: offsets from the kernel, segments
   // from the journal.
   static Reconciled reconcile(const Table& table, Journal& journal, Session& session, Segments segments);
-  // It was in a crashed predecessor's hand, and in that of two more within a minute.
-  bool isPoison(SlotRef ref) const { return poison_ == ref; }
-  // Those of a session that was reclaimed, from one pass over the journal then.
-  Segments takeSegments(uint32_t slot);
-  // One pass over the journal for sessions that we own or that wait for us.
-  void findSegments(std::span<const SlotRef> refs);
+  // It was in the hand of a forwarder that crashed, and in that of two more within a minute.
+  bool isPoison(SlotRef ref) const { return poison_.contains(ref.slot) && poison_.at(ref.slot) == ref; }
+  // Those of a session that was reclaimed, or moved here, from one pass over the journal then.
+  Segments takeSegments(SlotRef ref);
+  // One pass over the journal for sessions that were moved in good order: those whose input waits have segments.
+  void findWaitingInput(std::span<const SlotRef> moved);
 
  private:
   void finishClaim(SlotRef ref, const SlotWord& word);
-  void blame(SlotRef ref, Millis now);
+  void findSegments(std::span<const SlotRef> refs);
+  void blameLeftIn(uint8_t row, Millis now);
+  void blame(SlotRef ref, uint8_t row, Millis now);
   template <typename Wanted>
   void reclaimIf(Wanted wanted);
 
@@ -77,7 +78,7 @@ class Takeover {
   std::unordered_map<uint32_t, Millis> handoffSeen_;
   std::unordered_map<uint32_t, Millis> orphanSeen_;
   std::unordered_map<uint32_t, Segments> segments_;
-  std::optional<SlotRef> poison_;
+  std::unordered_map<uint32_t, SlotRef> poison_;
 };
 
 }  // namespace ppx

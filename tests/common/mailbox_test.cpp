@@ -207,12 +207,17 @@ TEST_F(Mailbox, ReclaimsWhatDeadOwnersAndPushersLeftAndNothingElse) {
   Journal dead(table_, {5, 55});
   table_.worker(5).incarnation.store(55);
   dead.claimMail(ref_);
-  push(table_, dead, ref_, "linked");
+  std::string linked = "linked";
+  const iovec piece{linked.data(), linked.size()};
+  ASSERT_EQ(MailPusher(table_, dead).push(ref_, {&piece, 1}, {.lane = 1, .sequence = 1, .impliedAck = {77, 0}}),
+            PushResult::kPushed);
   table_.worker(5).incarnation.store(0);
   otherJournal_.claimMail(ref_);
   MailOutbox successor = takeOver(1000);
   auto found = journal_.outSegmentsOf([&](uint32_t slot) { return slot == ref_.slot; });
-  EXPECT_EQ(successor.reclaimUnreachable(table_, journal_, found[ref_.slot]), 3u);
+  uint64_t acknowledged = 0;
+  EXPECT_EQ(successor.reclaimUnreachable(table_, journal_, found[ref_.slot], &acknowledged), 3u);
+  EXPECT_EQ(acknowledged, 77u) << "what the message that it stamped implies";
   EXPECT_EQ(successor.reclaimUnreachable(table_, journal_, found[ref_.slot]), 0u);
   EXPECT_EQ(gathered(table_, successor), "keptlinked");
   EXPECT_EQ(freeOut(), kSmall.outSegments - 3);  // kept, linked, and the living pusher's

@@ -148,6 +148,38 @@ TEST(Poison, ASessionThatTakesThreeForwardersDownIsEnded) {
   for (Client& client : quiet) EXPECT_TRUE(client.isOpen());
 }
 
+// One that ends: each of its forwarders crashes as it is to say so to the client.
+TEST(Poison, AnEndingSessionThatTakesThreeForwardersDownIsReset) {
+  EchoWorker worker;
+  GatewayOptions options = withFailpoints("session.shutdown=exit:70", worker);
+  options.forwarders = 1;
+  Gateway gateway(options);
+  Client quiet(gateway.port());
+  EXPECT_EQ(quiet.exchange("x"), "x");
+  Client poison(gateway.port());
+  EXPECT_EQ(poison.exchange("x"), "x");
+  poison.halfClose();
+  EXPECT_EQ(poison.waitForEnd(), ClientEnd::kReset);
+  waitUntil("its end", [&] { return gateway.closed("poison") == 1; });
+  waitUntil("a whole gateway", [&] { return gateway.isWhole(); });
+  EXPECT_EQ(restarts(gateway, "forwarder"), 3);
+  EXPECT_EQ(quiet.exchange("y"), "y");
+}
+
+// Others take it over when its row stays empty, and crash as well: that counts too.
+TEST(Poison, IsKnownToTheForwarderOfAnotherRow) {
+  EchoWorker worker;
+  GatewayOptions options = withFailpoints("session.receive=exit:70", worker);
+  options.workers = "respawn_backoff_min = \"4s\"\nrespawn_backoff_max = \"4s\"\n";
+  options.forwarders = 4;
+  Gateway gateway(options);
+  Client poison(gateway.port());
+  poison.send("deadly");
+  EXPECT_EQ(poison.waitForEnd(), ClientEnd::kReset);
+  waitUntil("its end", [&] { return gateway.closed("poison") == 1; });
+  EXPECT_EQ(restarts(gateway, "forwarder"), 3);
+}
+
 // Who is killed from outside is nobody's fault.
 TEST(Poison, SessionsOfAForwarderThatIsKilledOverAndOverGoOn) {
   EchoWorker worker;
