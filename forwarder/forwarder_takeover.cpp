@@ -45,8 +45,7 @@ void Forwarder::resume(SlotRef ref, UniqueFd socket, bool planned) {
   Serving& s = *serving_;
   Session& session = s.sessions.insert(std::make_unique<Session>(*this, io_, ref, std::move(socket)));
   const uint64_t begunUs = monotonicMicros();
-  Takeover::Reconciled found =
-      Takeover::reconcile(s.table, s.journal, session, s.takeover.takeSegments(ref));
+  Takeover::Reconciled found = Takeover::reconcile(s.table, s.journal, session, s.takeover.takeSegments(ref));
   failpoint("takeover.reconciled");
   SessionSlot& slot = session.slot();
   TakeoverLedger::Taken taken;
@@ -66,11 +65,12 @@ void Forwarder::resume(SlotRef ref, UniqueFd socket, bool planned) {
   const bool closing = SessionTable(s.table).word(ref.slot).state == SlotState::kClosing;
   taken.inDoubt = found.contradicts || (!planned && !closing && found.alive && noteDoubt(session));
   if (found.contradicts) figures().inDoubt.fetch_add(1, kRelaxed);
+  const bool goesOnSurely = planned || session.resumes();  // nothing of it may reach the upstream twice
   if (closing)
     session.resumeClosing();
   else if (found.contradicts)
     session.abort(CloseReason::kInDoubt);
-  else if (!found.alive)
+  else if (!found.alive && !(goesOnSurely && session.outliveClient()))
     session.abort(CloseReason::kClientReset);
   else if (taken.inDoubt && session.settings().closeInDoubt.load(kRelaxed) != 0)
     session.abort(CloseReason::kInDoubt);

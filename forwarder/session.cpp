@@ -65,7 +65,7 @@ void Session::start() {
 
 // One wait of each kind at most; each names the session by its reference, since it may be gone when it fires.
 void Session::arm() {
-  if (phase_ >= SessionPhase::kDropping) return;
+  if (phase_ >= SessionPhase::kDropping || clientGone_) return;
   auto wait = [this](auto kind, auto handler) {
     socket_.async_wait(kind, [&host = host_, ref = ref_, handler](const boost::system::error_code& error) {
       if (error) return;
@@ -212,6 +212,7 @@ void Session::reclaimMail(std::span<const uint32_t> segments) {
 }
 
 void Session::flush() {
+  if (clientGone_) return;
   const Table& table = host_.table();
   uint64_t sentNow = 0;
   std::array<iovec, kSendPieces> pieces;

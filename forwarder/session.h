@@ -72,6 +72,10 @@ class Session {
   void resumeClosing();
   void abortClosing(CloseReason reason);
 
+  // After a take-over of a session whose client is gone: what it had sent goes to the upstream first, for linger_timeout at
+  // most. False: nothing of that waits.
+  bool outliveClient();
+
   // Input for the upstream; the links call these.
   uint64_t inputWaiting() const;                     // received and not yet submitted
   uint32_t gatherInput(std::vector<iovec>& pieces);  // up to one payload, to be submitted; returns its bytes
@@ -159,6 +163,7 @@ class Session {
   bool watching_ : 1 = false;
   bool inFull_ : 1 = false;
   bool inputEnded_ : 1 = false;  // as the slot's flag
+  bool clientGone_ : 1 = false;  // outliveClient()
   bool pollsHangUp_ : 1 =
       false;  // urgent data would wake a wait for hang-ups all the time: the tick looks instead
   Millis waitingSince_ = 0;  // without an upstream since; 0: it has one

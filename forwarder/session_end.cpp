@@ -148,13 +148,27 @@ void Session::onDropped() {
 
 void Session::onTick(Millis now, bool all) {
   if (phase_ == SessionPhase::kOpen) {
-    if (all || slowSince_ != 0 || waitingSince_ != 0 || inputEnded_ || pollsHangUp_) tickOpen(now);
+    if (all || slowSince_ != 0 || waitingSince_ != 0 || inputEnded_ || pollsHangUp_ || clientGone_)
+      tickOpen(now);
   } else if (phase_ < SessionPhase::kDropping) {
     tickEnding(now);
   }
 }
 
+bool Session::outliveClient() {
+  clientGone_ = inputWaiting() > 0;
+  endingSince_ = monotonicMillis();
+  return clientGone_;
+}
+
 void Session::tickOpen(Millis now) {
+  if (clientGone_) {
+    const SessionSlot& s = slot();
+    if (s.inAcked.load(kRelaxed) == s.inReceived.load(kRelaxed) ||
+        due(endingSince_, now, settings().lingerTimeoutMs.load(kRelaxed)))
+      abort(CloseReason::kClientReset);
+    return;
+  }
   if (pollsHangUp_ && hungUp()) return onHangUp();
   // A message that was sent and stayed because a lane still named it.
   if (!outbox_.empty() && outbox_.pending(host_.table()) == 0)

@@ -209,8 +209,9 @@ TEST_F(Mailbox, ReclaimsWhatDeadOwnersAndPushersLeftAndNothingElse) {
   dead.claimMail(ref_);
   std::string linked = "linked";
   const iovec piece{linked.data(), linked.size()};
-  ASSERT_EQ(MailPusher(table_, dead).push(ref_, {&piece, 1}, {.lane = 1, .sequence = 1, .impliedAck = {77, 0}}),
-            PushResult::kPushed);
+  ASSERT_EQ(
+      MailPusher(table_, dead).push(ref_, {&piece, 1}, {.lane = 1, .sequence = 1, .impliedAck = {77, 0}}),
+      PushResult::kPushed);
   table_.worker(5).incarnation.store(0);
   otherJournal_.claimMail(ref_);
   MailOutbox successor = takeOver(1000);

@@ -58,5 +58,50 @@ TEST_F(Reconcile, OutputThatTheKernelTookAndNobodyCommittedIsOneToo) {
   slot().outSent.store(4);
 }
 
+// The kernel is no witness of a connection that is reset: what was noted is passed on, and then it is over.
+class ReconcileReset : public Reconcile {
+ protected:
+  void SetUp() override {
+    Reconcile::SetUp();
+    session_->rewind();
+    bench_.port.queued.clear();
+    linger now{1, 0};
+    ASSERT_EQ(::setsockopt(client_.get(), SOL_SOCKET, SO_LINGER, &now, sizeof(now)), 0);
+    client_.reset();
+    ASSERT_FALSE(reconcile().alive);
+  }
+  bool ended() const {
+    return bench_.dropping == std::vector<SlotRef>{session_->ref()} &&
+           session_->slot().closeReason.load() == static_cast<uint32_t>(CloseReason::kClientReset);
+  }
+};
+
+TEST_F(ReconcileReset, WhatAGoneClientHadSentIsPassedOnFirst) {
+  ASSERT_TRUE(session_->outliveClient());
+  session_->start();
+  ASSERT_EQ(bench_.port.queued.size(), 1u);
+  EXPECT_EQ(bench_.port.queued[0].bytes, "hello");
+  session_->onTick(monotonicMillis(), false);
+  EXPECT_FALSE(ended()) << "it is on its way";
+  bench_.port.written(bench_.port.last);
+  bench_.links.collect();
+  session_->onTick(monotonicMillis(), false);
+  EXPECT_TRUE(ended());
+}
+
+TEST_F(ReconcileReset, AGoneClientIsNotOutlivedForEver) {
+  ASSERT_TRUE(session_->outliveClient());
+  session_->start();
+  session_->onTick(monotonicMillis() + 5'001, false);
+  EXPECT_TRUE(ended());
+}
+
+TEST_F(ReconcileReset, AGoneClientThatLeftNothingIsNotOutlived) {
+  bench_.links.pump(*session_);
+  bench_.port.written(bench_.port.last);
+  bench_.links.collect();
+  EXPECT_FALSE(session_->outliveClient());
+}
+
 }  // namespace
 }  // namespace ppx

@@ -55,8 +55,8 @@ TEST_P(ResumeFailover, AnswersOnce) {
 
 INSTANTIATE_TEST_SUITE_P(Steps, ResumeFailover,
                          ::testing::Values("session.received", "stream.write", "reply.push", "lane.aimed",
-                                           "mailbox.filled", "mailbox.link", "mailbox.linked", "mailbox.taken",
-                                           "mailbox.stamped", "lane.pushed", "lane.done",
+                                           "mailbox.filled", "mailbox.link", "mailbox.linked",
+                                           "mailbox.taken", "mailbox.stamped", "lane.pushed", "lane.done",
                                            "session.acknowledged", "session.send", "session.sent",
                                            "mailbox.sent", "mailbox.freeing"),
                          [](const auto& step) {
