@@ -56,6 +56,9 @@ class Acceptor {
     kStopping = 32
   };
   enum class Turn { kGoOn, kOver };
+  // So many clients at most are lost with an acceptor that is killed in between.
+  static constexpr int kAcceptsATurn = 16;
+  static_assert(kAcceptsATurn <= custody::kMaxRecords);
 
   void pause(Pause reason) { paused_ |= reason; }
   void resume(uint32_t reasons);

@@ -5,7 +5,7 @@
 #include "common/clock.h"
 #include "common/failpoint.h"
 #include "common/mail_head.h"
-#include "common/mailbox.h"
+#include "common/mail_outbox.h"
 
 namespace ppx {
 

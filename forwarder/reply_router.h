@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "common/doorbells.h"
-#include "common/mailbox.h"
+#include "common/mail_pusher.h"
 #include "forwarder/lane_writer.h"
 
 namespace ppx {

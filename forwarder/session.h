@@ -11,7 +11,7 @@
 
 #include "common/clock.h"
 #include "common/custody_protocol.h"
-#include "common/mailbox.h"
+#include "common/mail_outbox.h"
 #include "forwarder/input_window.h"
 #include "forwarder/session_phase.h"
 #include "forwarder/stream_port.h"
@@ -124,6 +124,8 @@ class Session {
       false;  // the upstream of the present stream has been told that the client ended its input
 
  private:
+  static constexpr uint32_t kMaxPayloadBytes = 64 << 10;  // submitted at once, and read at a time
+
   uint32_t flags() const { return slot().flags.load(std::memory_order_relaxed); }
   void setFlag(uint32_t flag);
   void collectMail();

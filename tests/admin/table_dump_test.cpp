@@ -5,7 +5,7 @@
 
 #include <sstream>
 
-#include "common/mailbox.h"
+#include "common/mail_pusher.h"
 #include "common/session_table.h"
 
 namespace ppx {

@@ -17,7 +17,8 @@
 #include <vector>
 
 #include "common/journal.h"
-#include "common/mailbox.h"
+#include "common/mail_outbox.h"
+#include "common/mail_pusher.h"
 #include "common/session_table.h"
 #include "forwarder/lane_writer.h"
 

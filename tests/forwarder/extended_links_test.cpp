@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 
+#include "common/mail_pusher.h"
 #include "session_bench.h"
 
 namespace ppx {

@@ -8,6 +8,8 @@
 
 #include <chrono>
 
+#include "common/mail_pusher.h"
+
 namespace ppx {
 
 StreamId RecordingPort::open(const StreamTarget& target) {
