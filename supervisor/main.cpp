@@ -2,6 +2,8 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <filesystem>
 
@@ -95,11 +97,17 @@ int tellFailure(const StartFailure& failure) {
 }
 
 // The lock comes before all else: two supervisors in one directory must not even look at the same table.
+// Another start may find it otherwise.
+bool passes(const Error& error) {
+  constexpr int kPassing[] = {EAGAIN, EINTR, EMFILE, ENFILE, ENOMEM, ENOSPC, EDQUOT, EIO};
+  return std::find(std::begin(kPassing), std::end(kPassing), error.code) != std::end(kPassing);
+}
+
 int serve(const CommandLine& line) {
   startLog("paradoxd");
   std::vector<HandedSocket> handed = takeHandedSockets();
   auto dir = RuntimeDir::open(line.runtimeDir);
-  if (!dir) return tellFailure({kExitTryAgain, dir.error().text});
+  if (!dir) return tellFailure({passes(dir.error()) ? kExitTryAgain : kExitConfiguration, dir.error().text});
   RuntimeDir spare = std::move(*dir);
   auto config = load(line.config, ::isatty(STDERR_FILENO) != 0 ? sayToPerson : sayToLog);
   if (!config) {

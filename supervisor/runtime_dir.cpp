@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -13,6 +14,7 @@
 #include "common/custody_protocol.h"
 #include "common/handoff_protocol.h"
 #include "common/last_words.h"
+#include "supervisor/upgrade.h"
 
 namespace ppx {
 namespace {
@@ -22,6 +24,32 @@ namespace fs = std::filesystem;
 constexpr char kLockName[] = "lock";
 constexpr int kLockTries = 100;
 constexpr char kHandedOn[] = "PPX_RUNTIME_LOCK";  // DESCRIPTOR:MADE
+
+// What a gateway leaves there, whole or while it is replaced.
+bool isGatewayFile(std::string_view name) {
+  if (name.ends_with(".new")) name.remove_suffix(4);
+  constexpr std::string_view kNames[] = {kLockName,           kPidFileName,         kAdminPortFileName,
+                                         kObituariesFileName, control::kSocketName, custody::kSocketName,
+                                         kRollNoteName};
+  return std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames) ||
+         name.starts_with(kLastWordsPrefix) || (name.starts_with("forwarder-") && name.ends_with(".sock"));
+}
+
+// At the end the gateway's files are removed by their names: a directory of somebody else's is none of its business. One with
+// its sockets or its pid file is its own, whatever was put there besides.
+Status checkContents(const std::string& path) {
+  std::error_code error;
+  std::string strange;
+  for (const auto& entry : fs::directory_iterator(path, error)) {
+    const std::string name = entry.path().filename().string();
+    if (name == kPidFileName || name == control::kSocketName || name == custody::kSocketName) return Done{};
+    if (!isGatewayFile(name)) strange = name;
+  }
+  if (error) return systemError("reading " + path, error.value());
+  if (strange.empty()) return Done{};
+  return Error{EEXIST, "the runtime directory " + path + " holds other things than a gateway's (" + strange +
+                           "): name an empty or a new one"};
+}
 
 Status makeFolder(const std::string& path, bool& made) {
   std::error_code error;
@@ -33,9 +61,10 @@ Status makeFolder(const std::string& path, bool& made) {
   if (!S_ISDIR(info.st_mode)) return Error{ENOTDIR, path + " is not a directory"};
   if (info.st_uid != ::geteuid())
     return Error{EPERM, "the runtime directory " + path + " belongs to another user"};
-  if ((info.st_mode & 022) != 0 && ::chmod(path.c_str(), info.st_mode & 0755) != 0)
-    return systemError("taking others' right to write to " + path);
-  return Done{};
+  if ((info.st_mode & 022) != 0)
+    return Error{EPERM,
+                 "others may write to the runtime directory " + path + ": it has to be the gateway's alone"};
+  return made ? Status(Done{}) : checkContents(path);
 }
 
 Error heldBy(const std::string& path, int lock) {
@@ -144,7 +173,7 @@ void RuntimeDir::removeFiles(bool custodysToo) {
   if (custodysToo) remove(custody::kSocketName);
   for (uint8_t row = 0; row < kMaxForwarders; ++row) remove(handoff::socketName(row));
   remove(kAdminPortFileName);
-  remove("roll");
+  remove(kRollNoteName);
   remove(kObituariesFileName);
   std::error_code ignored;
   for (const auto& entry : fs::directory_iterator(path_, ignored))

@@ -24,8 +24,9 @@ std::string defaultRuntimeDir();
 
 class RuntimeDir {
  public:
-  // Makes the directory (0700, parents too), checks that it is ours alone, locks it and writes the pid file.
-  // Errors: EAGAIN with the pid of the supervisor that has it; others as the system has them.
+  // Makes the directory (0700, parents too), or takes one that is there: of our user, written to by nobody else, and empty or
+  // a gateway's; its mode stays. Locks it and writes the pid file. Errors: EAGAIN with the pid of the supervisor that has it;
+  // EPERM, EEXIST: it is not fit; others as the system has them.
   static Result<RuntimeDir> open(const std::string& path);
 
   const std::string& path() const { return path_; }

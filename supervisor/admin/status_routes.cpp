@@ -34,13 +34,17 @@ ApiJson listenersOf(const SupervisorStatus& status) {
   return out;
 }
 
+// A row whose worker is gone and not to be followed by another.
+constexpr std::string_view kNobody = "absent";
+
 ApiJson workersOf(const SupervisorStatus& status, const Table& table) {
   ApiJson out = ApiJson::array();
   for (const WorkerStatus& worker : status.workers) {
+    if (worker.state == kNobody) continue;
     const WorkerRow& row = table.worker(worker.row);
     out.push_back({{"role", workerRoleName(worker.role)},
                    {"row", worker.row},
-                   {"pid", worker.pid},
+                   {"pid", worker.pid == 0 ? ApiJson() : ApiJson(worker.pid)},
                    {"incarnation", worker.incarnation},
                    {"state", worker.state},
                    {"restarts", worker.restarts},

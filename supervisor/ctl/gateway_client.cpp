@@ -4,6 +4,7 @@
 
 #include <fstream>
 #include <functional>
+#include <regex>
 
 #include "supervisor/runtime_dir.h"
 
@@ -18,6 +19,31 @@ std::string withoutSpaceAtTheEnd(std::string text) {
   return text;
 }
 
+// The library throws for a scheme that it does not know, and takes a wrong port for none.
+bool isUrl(const std::string& text) {
+  static const std::regex kForm(R"(https?://([^/:\s\[\]]+|\[[0-9a-fA-F:.]+\])(:([0-9]{1,5}))?/?)");
+  std::smatch parts;
+  if (!std::regex_match(text, parts, kForm)) return false;
+  if (!parts[3].matched) return true;
+  const int port = std::stoi(parts[3]);
+  return port >= 1 && port <= 65535;
+}
+
+std::string reasonOf(httplib::Error error) {
+  switch (error) {
+    case httplib::Error::Connection:
+      return "nobody takes the connection";
+    case httplib::Error::ConnectionTimeout:
+      return "no connection within " + std::to_string(kConnectSeconds) + " s";
+    case httplib::Error::Read:
+      return "the connection ended without an answer (is it HTTPS?)";
+    case httplib::Error::SSLServerVerification:
+      return "its certificate is not trusted (--ca-file, --insecure)";
+    default:
+      return httplib::to_string(error);
+  }
+}
+
 }  // namespace
 
 Result<std::string> urlOfRuntimeDir(const std::string& dir) {
@@ -30,6 +56,7 @@ Result<std::string> urlOfRuntimeDir(const std::string& dir) {
 }
 
 Result<GatewayClient> GatewayClient::open(const Target& target) {
+  if (!isUrl(target.url)) return Error{0, target.url + " is not a URL of the kind http://HOST:PORT"};
   std::string token = target.token;
   if (token.empty() && !target.tokenFile.empty()) {
     std::ifstream in(target.tokenFile);
@@ -42,7 +69,6 @@ Result<GatewayClient> GatewayClient::open(const Target& target) {
 static Result<Answer> exchange(const Target& target, const std::string& token,
                                const std::function<httplib::Result(httplib::Client&)>& request) {
   httplib::Client http(target.url);
-  if (!http.is_valid()) return Error{0, target.url + " is not a URL of the kind http://HOST:PORT"};
   http.set_connection_timeout(kConnectSeconds);
   http.set_read_timeout(kAnswerSeconds);
   if (target.insecure) http.enable_server_certificate_verification(false);
@@ -50,9 +76,7 @@ static Result<Answer> exchange(const Target& target, const std::string& token,
   if (!token.empty()) http.set_default_headers({{"Authorization", "Bearer " + token}});
   httplib::Result result = request(http);
   if (!result) {
-    std::string why = httplib::to_string(result.error());
-    if (result.error() == httplib::Error::Read) why += " (is it HTTPS?)";
-    return Error{0, "no answer from " + target.url + ": " + why};
+    return Error{0, "no answer from " + target.url + ": " + reasonOf(result.error())};
   }
   return Answer{result->status, result->body, Json::parse(result->body, nullptr, false)};
 }

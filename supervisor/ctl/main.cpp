@@ -53,8 +53,8 @@ void describeUpstream(CLI::App& app, CommandLine& line) {
   CLI::App* add = upstream->add_subcommand("add", "register an upstream and wait until it is ready");
   add->add_option("address", line.upstream.address, "HOST:PORT")->required();
   add->add_option("--pool", line.upstream.pool, "whose sessions it serves");
-  add->add_option("--alive-timeout", line.upstream.aliveTimeout, "seconds")->check(CLI::PositiveNumber);
-  add->add_option("--ready-timeout", line.upstream.readyTimeout, "seconds")->check(CLI::PositiveNumber);
+  add->add_option("--alive-timeout", line.upstream.aliveTimeout, "seconds")->check(CLI::Range(0.1, 86'400.0));
+  add->add_option("--ready-timeout", line.upstream.readyTimeout, "seconds")->check(CLI::Range(0.1, 3'600.0));
   add->callback([&line] {
     line.command = [&line](const GatewayClient& g) { return addUpstream(g, line.output, line.upstream); };
   });
@@ -154,7 +154,7 @@ int run(CommandLine& line) {
   auto target = findTarget(line);
   if (!target) {
     std::fprintf(stderr, "paradoxctl: %s\n", target.error().text.c_str());
-    return kUnreachable;
+    return line.config.empty() ? kUnreachable : kUsage;
   }
   auto gateway = GatewayClient::open(*target);
   if (!gateway) {

@@ -118,6 +118,13 @@ TEST_F(Paradoxctl, WrongUsageIs2AndAnUnreachableGateway3) {
             "paradoxctl: expected HOST:PORT or [IPv6]:PORT, found nonsense\n");
   for (const char* address : {"a:0", "a:65536", "a:", ":1", "::1:1", "a:1x"})
     EXPECT_EQ(run(std::string("upstream add ") + address).code, 2) << address;
+  for (const char* url :
+       {"foo", "http://", "ftp://x", "http://x:99999", "http://x:0", "http://x:y", "http://x/path"}) {
+    Outcome wrong = shell(std::string(PPX_BIN_DIR) + "/paradoxctl --url '" + url + "' status");
+    EXPECT_EQ(wrong.code, 2) << url;
+    EXPECT_NE(wrong.out.find("is not a URL of the kind http://HOST:PORT"), std::string::npos) << wrong.out;
+  }
+  EXPECT_EQ(shell(std::string(PPX_BIN_DIR) + "/paradoxctl --config /nowhere status").code, 2);
   server_->stop();
   Outcome dead = run("status");
   EXPECT_EQ(dead.code, 3);

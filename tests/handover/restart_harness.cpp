@@ -94,8 +94,8 @@ void expectDescriptorsAccountedFor(const Gateway& gateway, std::optional<size_t>
     size_t served = 0;
     wrong.clear();
     for (const Json& worker : gateway.rows("/admin/status", "workers")) {
+      if (worker.at("pid").is_null()) continue;
       const pid_t pid = worker.at("pid");
-      if (pid == 0) continue;
       const size_t held = clientSocketsOf(pid, gateway.port());
       const std::string role = worker.at("role");
       const size_t due = role == "forwarder"   ? owned[worker.at("row").get<int>()]

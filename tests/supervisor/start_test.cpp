@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <httplib.h>
 #include <signal.h>
+#include <sys/stat.h>
 
 #include <filesystem>
 #include <fstream>
@@ -71,6 +72,56 @@ TEST(Paradoxd, KeepsASecondOneOutOfItsDirectory) {
   EXPECT_THAT(second.said, HasSubstr("another paradoxd (pid " + std::to_string(daemon.pid()) +
                                      ") has the runtime directory " + daemon.runtimeDir()));
   EXPECT_EQ(daemon.stop(), kExitOrderly);
+}
+
+// Its files are removed by their names at the end, so it takes no directory that is somebody else's.
+class StrangeDirectory : public ::testing::Test {
+ protected:
+  void expectRefused(const std::string& why) {
+    struct stat before {
+    }, after{};
+    ASSERT_EQ(::stat(dir().c_str(), &before), 0);
+    Outcome outcome = runDaemon(daemon_);
+    EXPECT_EQ(outcome.code, kExitConfiguration);
+    EXPECT_THAT(outcome.said, HasSubstr("the runtime directory " + dir()));
+    EXPECT_THAT(outcome.said, HasSubstr(why));
+    ASSERT_EQ(::stat(dir().c_str(), &after), 0);
+    EXPECT_EQ(after.st_mode, before.st_mode);
+  }
+  std::string dir() const { return daemon_.runtimeDir(); }
+  Daemon daemon_{kSmall};
+};
+
+TEST_F(StrangeDirectory, ThatOthersMayWriteToIsRefusedAndKeepsItsMode) {
+  std::filesystem::create_directory(dir());
+  ASSERT_EQ(::chmod(dir().c_str(), 01777), 0);
+  expectRefused("others may write to");
+}
+
+TEST_F(StrangeDirectory, WithSomebodyElsesFilesIsRefusedAndKeepsThem) {
+  std::filesystem::create_directory(dir());
+  for (const char* name : {"lock", "roll", "last-words.mine", "letter.txt"})
+    std::ofstream(dir() + "/" + name) << "mine";
+  expectRefused("letter.txt");
+  for (const char* name : {"lock", "roll", "last-words.mine", "letter.txt"})
+    EXPECT_EQ(std::filesystem::file_size(dir() + "/" + name), 4u) << name;
+}
+
+TEST_F(StrangeDirectory, ThatIsAFileIsRefusedForGood) {
+  std::ofstream(dir()) << "mine";
+  Outcome outcome = runDaemon(daemon_);
+  EXPECT_EQ(outcome.code, kExitConfiguration);
+  EXPECT_THAT(outcome.said, HasSubstr("is not a directory"));
+}
+
+TEST(Paradoxd, TakesAnEmptyDirectoryAndLeavesItThere) {
+  Daemon daemon(kSmall);
+  std::filesystem::create_directory(daemon.runtimeDir());
+  ASSERT_EQ(::chmod(daemon.runtimeDir().c_str(), 0750), 0);
+  daemon.start();
+  ASSERT_TRUE(daemon.serves());
+  EXPECT_EQ(daemon.stop(), kExitOrderly);
+  EXPECT_TRUE(std::filesystem::is_empty(daemon.runtimeDir()));
 }
 
 TEST(Paradoxd, SaysWhichPortIsTaken) {

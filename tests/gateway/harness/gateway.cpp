@@ -271,7 +271,7 @@ void Gateway::stop(int signal, Millis within) {
 std::vector<pid_t> Gateway::workers(const std::string& role) const {
   std::vector<pid_t> pids;
   for (const Json& row : rows("/admin/status", "workers"))
-    if (row.at("role") == role && row.at("pid") != 0) pids.push_back(row.at("pid").get<pid_t>());
+    if (row.at("role") == role && !row.at("pid").is_null()) pids.push_back(row.at("pid").get<pid_t>());
   return pids;
 }
 
