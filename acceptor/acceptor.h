@@ -8,6 +8,8 @@
 //   resources         a back-off (no descriptors or memory at accept)
 //   pending           all that was accepted is handed off
 //   stopping          never
+//
+// All of it runs on the thread of its io_context: functions are called there, and `left` is.
 #pragma once
 
 #include <boost/asio/io_context.hpp>
@@ -35,6 +37,8 @@ class Acceptor {
 
   // The whole list; row i belongs to socket i. Replaces what there was.
   void setListeners(std::vector<UniqueFd> sockets, const std::vector<uint8_t>& rows);
+  // After a change among the processes (the table has it): connects to the custodian, if need be, and to forwarders that
+  // are ready.
   void peersChanged();
   // Accepts no more; calls `left` when all that was accepted is handed off, at the latest after `deadline`.
   void stop(std::chrono::milliseconds deadline, std::function<void()> left);

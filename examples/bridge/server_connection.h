@@ -62,8 +62,6 @@ class ServerConnection : public std::enable_shared_from_this<ServerConnection> {
   const std::string& client() const { return client_; }
   bool hasEnded() const { return state_ == State::kEnded; }
   bool serverHasEnded() const { return serverEnded_; }  // orderly
-  std::size_t waitingBytes() const { return waitingBytes_; }
-  Clock::time_point lastActive() const { return lastActive_; }  // a byte in either direction
 
  private:
   enum class State { kConnecting, kOpen, kServerClosed, kEnded };

@@ -24,7 +24,7 @@ struct ExtraOption {
   std::int64_t most = INT64_MAX;
 };
 
-// Ends the process for --help (0) and for a wrong command line (not 0, the reason on stderr).
+// Ends the process for --help (0) and for a wrong command line (2, the reason on stderr).
 WorkerOptions parseOptions(int argc, char** argv, const std::string& purpose,
                            const std::vector<ExtraOption>& extras = {});
 

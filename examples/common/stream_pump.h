@@ -51,11 +51,6 @@ class StreamPump : public grpc::ServerBidiReactor<In, Out>,
     return true;
   }
 
-  bool isCongested() const {
-    std::unique_lock lock(mutex_);
-    return queuedBytes_ >= kBacklogBytes;
-  }
-
   // After an onPayload() that returned false.
   void resumeReading() {
     std::unique_lock lock(mutex_);

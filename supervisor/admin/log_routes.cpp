@@ -9,6 +9,7 @@
 namespace ppx {
 namespace {
 
+// By spdlog's numbers. `critical` is what a process says as it ends; who asks for it gets `error`, as in the file.
 constexpr std::string_view kLevels[] = {"trace", "debug", "info", "warn", "error", "critical", "off"};
 constexpr char kAsConfigured[] = "configured";
 constexpr std::pair<const char*, WorkerRole> kRoles[] = {{"supervisor", WorkerRole::kNone},
@@ -37,10 +38,11 @@ void show(httplib::Response& response, const AdminContext& context) {
 LogChange changeOf(JsonBody& body) {
   LogChange change;
   std::string level = body.requiredText("level"), role = body.text("role", "");
+  if (level == "critical") level = "error";
   if (level != kAsConfigured) {
     auto found = std::find(std::begin(kLevels), std::end(kLevels), level);
     if (found == std::end(kLevels))
-      body.reject("level", "trace, debug, info, warn, error, critical, off or configured");
+      body.reject("level", "trace, debug, info, warn, error, off or configured");
     change.level = static_cast<uint8_t>(found - std::begin(kLevels));
   }
   if (!role.empty()) {

@@ -110,7 +110,7 @@ void describeCommands(CLI::App& app, CommandLine& line) {
   });
   CLI::App* log = app.add_subcommand("log", "how much its processes log; with LEVEL: from here on");
   log->add_option("level", line.what,
-                  "trace, debug, info, warn, error, critical, off, or configured: as the file says");
+                  "trace, debug, info, warn, error, off, or configured: as the file says");
   log->add_option("--role", line.role, "only supervisor, forwarder, acceptor, prober or custodian");
   log->callback([&line] {
     line.command = [&line](const GatewayClient& g) {

@@ -313,12 +313,16 @@ TEST(Bridge, ForgetsASilentClient) {
 
 TEST(Bridge, SaysWhatIsWrongWithItsServerOption) {
   const Outcome missing = runToEnd({workerBinary("bridge")});
-  EXPECT_GT(missing.exitCode, 0);
+  EXPECT_EQ(missing.exitCode, 2);
   EXPECT_NE(missing.errorText.find("--server is required"), std::string::npos) << missing.errorText;
   const Outcome wrong = runToEnd({workerBinary("bridge"), "--server", "nowhere"});
-  EXPECT_GT(wrong.exitCode, 0);
+  EXPECT_EQ(wrong.exitCode, 2);
   EXPECT_NE(wrong.errorText.find("--server: HOST:PORT expected, not 'nowhere'"), std::string::npos)
       << wrong.errorText;
+  const Outcome bounded = runToEnd({workerBinary("bridge"), "--server", "a:1", "--max-clients", "0"});
+  EXPECT_EQ(bounded.exitCode, 2);
+  EXPECT_NE(bounded.errorText.find("expected a whole number from 1 on, found 0"), std::string::npos)
+      << bounded.errorText;
 }
 
 }  // namespace
