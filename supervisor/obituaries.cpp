@@ -23,6 +23,14 @@ Obituaries::Obituaries(boost::asio::io_context& io, const Table& table, const Ru
 void Obituaries::start() {
   SmallFile file = readSmallFile(dir_.file(kObituariesFileName), kMostBookBytes);
   if (file.error.empty() && !book_.load(file.text)) spdlog::warn("{} cannot be read", kObituariesFileName);
+  for (nlohmann::ordered_json& told : book_.takeInterrupted()) {
+    spdlog::warn(
+        "obituary: {} (pid {}) died: {}; the supervisor died before it knew what came of its sessions",
+        told.value("worker", ""), told.value("pid", 0), told.value("how", ""));
+    told["obituary"] = told["id"];
+    told.erase("id");
+    events_.append("worker_died", std::move(told));
+  }
   count();
 }
 
@@ -75,7 +83,10 @@ void Obituaries::tookOver(uint8_t row, const control::TookOver& report) {
 void Obituaries::publish(Open& open) {
   const Obituary& obituary = open.obituary;
   nlohmann::ordered_json told = obituary.json();
-  ObituaryBook::Recovered recovered{std::nullopt, obituary.wentOn(), obituary.closed(), obituary.inDoubt()};
+  ObituaryBook::Recovered recovered{
+      std::nullopt,
+      {obituary.wentOn(), obituary.closed(), obituary.inDoubt(), obituary.bytesCarriedIn(),
+       obituary.bytesCarriedOut(), obituary.bytesInDoubt().value_or(0)}};
   if (auto us = obituary.recoveryUs()) recovered.seconds = static_cast<double>(*us) / 1e6;
   book_.close(open.id, told, recovered);
   save();

@@ -2,7 +2,7 @@
 // is over, then tells the log, the event stream and the book. The supervisor's loop only.
 //
 // The book is a small file in the runtime directory too: an upgraded supervisor, and one that follows a killed one, go on
-// with it. What was still being collected then stays as it was known.
+// with it. What was still being collected then is told of as it was known, `interrupted`.
 #pragma once
 
 #include <boost/asio/io_context.hpp>

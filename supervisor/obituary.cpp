@@ -83,6 +83,10 @@ std::optional<uint64_t> Obituary::recoveryUs() const {
   return last == nullptr ? std::nullopt : std::optional(less(endUs(*last), death_.seenUs));
 }
 
+std::optional<uint64_t> Obituary::bytesInDoubt() const {
+  return inDoubt() == 0 ? 0 : inputInDoubt_;
+}
+
 // In milliseconds, of the one that was done last.
 Json Obituary::recovery() const {
   const auto us = recoveryUs();
@@ -114,13 +118,9 @@ Json Obituary::json() const {
   if (death_.role != WorkerRole::kForwarder) return out;
   out["sessions"] = {
       {"had", death_.sessions}, {"went_on", wentOn()}, {"closed", closed()}, {"in_doubt", inDoubt()}};
-  out["bytes_carried"] = {{"in", reports_.sum(&control::TookOver::inputBytes)},
-                          {"out", reports_.sum(&control::TookOver::outputBytes)}};
+  out["bytes_carried"] = {{"in", bytesCarriedIn()}, {"out", bytesCarriedOut()}};
   out["bytes_in_doubt"] = nullptr;
-  if (inDoubt() == 0)
-    out["bytes_in_doubt"] = 0;
-  else if (inputInDoubt_)
-    out["bytes_in_doubt"] = *inputInDoubt_;
+  if (auto bytes = bytesInDoubt()) out["bytes_in_doubt"] = *bytes;
   out["recovery"] = recovery();
   return out;
 }
@@ -132,9 +132,10 @@ std::string Obituary::text() const {
   if (!death_.lastWords.empty()) out += "; its last words: " + death_.lastWords;
   if (death_.role != WorkerRole::kForwarder) return out;
   out += fmt::format(
-      "; of {} sessions {} go on, {} are closed, {} in doubt; {} bytes in and {} out carried over",
-      death_.sessions, wentOn(), closed(), inDoubt(), reports_.sum(&control::TookOver::inputBytes),
-      reports_.sum(&control::TookOver::outputBytes));
+      "; of {} sessions {} go on, {} are closed, {} in doubt; {} bytes in and {} out carried over, {} in "
+      "doubt",
+      death_.sessions, wentOn(), closed(), inDoubt(), bytesCarriedIn(), bytesCarriedOut(),
+      bytesInDoubt() ? fmt::format("at most {}", *bytesInDoubt()) : "an unknown number");
   if (auto us = recoveryUs()) out += fmt::format("; all moved again after {:.1f} ms", milliseconds(*us));
   return out;
 }

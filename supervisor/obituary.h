@@ -47,6 +47,10 @@ class Obituary {
   uint64_t wentOn() const { return reports_.sum(&control::TookOver::sessions); }
   uint64_t closed() const { return reports_.sum(&control::TookOver::closed); }
   uint64_t inDoubt() const { return reports_.sum(&control::TookOver::inDoubt); }
+  uint64_t bytesCarriedIn() const { return reports_.sum(&control::TookOver::inputBytes); }
+  uint64_t bytesCarriedOut() const { return reports_.sum(&control::TookOver::outputBytes); }
+  // At most so many, all of them input: of output the kernel says how much was sent. None: nobody counted.
+  std::optional<uint64_t> bytesInDoubt() const;
   // From its death until the last of its sessions could move again; none: there were none, or it is not over.
   std::optional<uint64_t> recoveryUs() const;
   nlohmann::ordered_json json() const;

@@ -173,10 +173,16 @@ void addDeaths(MetricsText& text, const ObituaryBook* book) {
   for (const auto& [key, count] : totals.deaths)
     text.sample(count, {{"role", key.first}, {"cause", key.second}});
   text.counter("paradox_crash_sessions_total", "Sessions of forwarders that died: what came of them.");
-  text.sample(totals.wentOn, {{"outcome", "went_on"}});
-  text.sample(totals.closed, {{"outcome", "closed"}});
+  text.sample(totals.outcome.wentOn, {{"outcome", "went_on"}});
+  text.sample(totals.outcome.closed, {{"outcome", "closed"}});
   text.counter("paradox_crash_sessions_in_doubt_total", "Of those, sessions that were in doubt.");
-  text.sample(totals.inDoubt);
+  text.sample(totals.outcome.inDoubt);
+  text.counter("paradox_crash_carried_bytes_total",
+               "Bytes of theirs in the journal that a successor gave on.");
+  text.sample(totals.outcome.bytesCarriedIn, {{"direction", "in"}});
+  text.sample(totals.outcome.bytesCarriedOut, {{"direction", "out"}});
+  text.counter("paradox_crash_in_doubt_bytes_total", "Bytes of theirs that were in doubt, at most.");
+  text.sample(totals.outcome.bytesInDoubt);
   text.histogram("paradox_crash_recovery_seconds",
                  "From the death of a forwarder until the last of its sessions could move again.");
   text.buckets(ObituaryBook::kRecoveryBounds, totals.recoveries, totals.recoverySeconds);

@@ -7,6 +7,12 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+using Outcome = ObituaryBook::Outcome;
+
+constexpr uint64_t Outcome::*kFigures[] = {&Outcome::wentOn,          &Outcome::closed,
+                                           &Outcome::inDoubt,         &Outcome::bytesCarriedIn,
+                                           &Outcome::bytesCarriedOut, &Outcome::bytesInDoubt};
+
 Json withId(uint64_t id, const Json& obituary) {
   Json out = {{"id", id}};
   out.update(obituary);
@@ -20,6 +26,7 @@ uint64_t ObituaryBook::open(Json obituary, const std::string& role, const std::s
   kept_.push_front(withId(++last_, obituary));
   if (kept_.size() > kKept) kept_.pop_back();
   ++totals_.deaths[{role, cause}];
+  open_.insert(last_);
   return last_;
 }
 
@@ -27,14 +34,26 @@ void ObituaryBook::close(uint64_t id, Json obituary, const Recovered& recovered)
   std::lock_guard lock(mutex_);
   for (Json& each : kept_)
     if (each.at("id") == id) each = withId(id, obituary);
-  totals_.wentOn += recovered.wentOn;
-  totals_.closed += recovered.closed;
-  totals_.inDoubt += recovered.inDoubt;
+  open_.erase(id);
+  Outcome& sum = totals_.outcome;
+  for (uint64_t Outcome::*each : kFigures) sum.*each += recovered.outcome.*each;
   if (!recovered.seconds) return;
   totals_.recoverySeconds += *recovered.seconds;
   size_t bucket = 0;
   while (bucket < kRecoveryBounds.size() && *recovered.seconds > kRecoveryBounds[bucket]) ++bucket;
   ++totals_.recoveries[bucket];
+}
+
+std::vector<Json> ObituaryBook::takeInterrupted() {
+  std::lock_guard lock(mutex_);
+  std::vector<Json> out;
+  for (Json& each : kept_) {
+    if (!open_.contains(each.at("id").get<uint64_t>())) continue;
+    each["interrupted"] = true;
+    out.push_back(each);
+  }
+  open_.clear();
+  return out;
 }
 
 std::vector<Json> ObituaryBook::newestFirst() const {
@@ -51,11 +70,14 @@ std::string ObituaryBook::save() const {
   std::lock_guard lock(mutex_);
   Json deaths = Json::array();
   for (const auto& [key, count] : totals_.deaths) deaths.push_back({key.first, key.second, count});
+  Json outcome = Json::array();
+  for (uint64_t Outcome::*each : kFigures) outcome.push_back(totals_.outcome.*each);
   Json out = {{"last", last_},
               {"deaths", std::move(deaths)},
               {"recoveries", totals_.recoveries},
               {"recovery_seconds", totals_.recoverySeconds},
-              {"sessions", {totals_.wentOn, totals_.closed, totals_.inDoubt}},
+              {"outcome", std::move(outcome)},
+              {"open", open_},
               {"obituaries", kept_}};
   return out.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
@@ -66,15 +88,15 @@ bool ObituaryBook::load(const std::string& text) try {
   for (const Json& each : in.at("deaths")) totals.deaths[{each.at(0), each.at(1)}] = each.at(2);
   totals.recoveries = in.at("recoveries");
   totals.recoverySeconds = in.at("recovery_seconds");
-  totals.wentOn = in.at("sessions").at(0);
-  totals.closed = in.at("sessions").at(1);
-  totals.inDoubt = in.at("sessions").at(2);
+  for (size_t i = 0; i < std::size(kFigures); ++i) totals.outcome.*kFigures[i] = in.at("outcome").at(i);
+  std::set<uint64_t> open = in.at("open");
   std::deque<Json> kept = in.at("obituaries");
   kept.resize(std::min(kept.size(), kKept));
   for (const Json& each : kept) (void)each.at("id").get<uint64_t>();
   const uint64_t last = in.at("last");
   std::lock_guard lock(mutex_);
   kept_ = std::move(kept);
+  open_ = std::move(open);
   last_ = last;
   totals_ = std::move(totals);
   return true;

@@ -107,8 +107,8 @@ TEST(ObituaryBook, KeepsTheNewestAndCountsAll) {
   ObituaryBook book;
   uint64_t last = 0;
   for (size_t i = 0; i < ObituaryBook::kKept + 5; ++i) last = book.open({{"pid", i}}, "acceptor", "exit");
-  book.close(last, {{"pid", 1234}}, {0.07, 4, 1, 1});
-  book.close(1, {{"pid", 1}}, {30, 0, 0, 0});  // forgotten already
+  book.close(last, {{"pid", 1234}}, {0.07, {4, 1, 1, 500, 60, 7}});
+  book.close(1, {{"pid", 1}}, {30, {}});  // forgotten already
   auto kept = book.newestFirst();
   ASSERT_EQ(kept.size(), ObituaryBook::kKept);
   EXPECT_EQ(kept.front(), Json::parse(R"({"id":69,"pid":1234})"));
@@ -122,7 +122,25 @@ TEST(ObituaryBook, KeepsTheNewestAndCountsAll) {
   EXPECT_EQ(totals.deaths.at({"acceptor", "exit"}), 69u);
   EXPECT_EQ(totals.recoveries[3], 1u) << "up to 0.1 s";
   EXPECT_EQ(totals.recoveries.back(), 1u) << "longer than any bound";
-  EXPECT_EQ(totals.wentOn, 4u);
+  EXPECT_EQ(totals.outcome.wentOn, 4u);
+  EXPECT_EQ(totals.outcome.bytesCarriedIn, 500u);
+  EXPECT_EQ(totals.outcome.bytesCarriedOut, 60u);
+  EXPECT_EQ(totals.outcome.bytesInDoubt, 7u);
+}
+
+TEST(ObituaryBook, WhatWasOpenWhenItsSupervisorDiedIsToldOfOnceAsInterrupted) {
+  ObituaryBook book;
+  const uint64_t closed = book.open({{"pid", 1}}, "forwarder", "signal");
+  const uint64_t open = book.open({{"pid", 2}}, "forwarder", "signal");
+  book.close(closed, {{"pid", 1}}, {});
+  ObituaryBook next;
+  ASSERT_TRUE(next.load(book.save()));
+  const auto told = next.takeInterrupted();
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_EQ(told[0], (nlohmann::ordered_json{{"id", open}, {"pid", 2}, {"interrupted", true}}));
+  EXPECT_EQ(next.newestFirst().front(), told[0]);
+  EXPECT_TRUE(next.takeInterrupted().empty());
+  EXPECT_EQ(next.totals().deaths.at({"forwarder", "signal"}), 2u);
 }
 
 TEST(MetricsText, AHistogramCountsUpToEachBound) {
