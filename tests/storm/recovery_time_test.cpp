@@ -219,5 +219,33 @@ TEST(Obituaries, AreOfDeathsAloneAndOutliveTheSupervisor) {
   gateway.stop();
 }
 
+TEST(Obituaries, ThatASupervisorDidNotLiveToFinishAreToldByTheNext) {
+  Gateway gateway({.forwarders = 1,
+                   .workers = "respawn_backoff_min = \"10s\"\nrespawn_backoff_max = \"10s\"\n"});
+  Client client(gateway.port());
+  gateway.waitForSessions(1);
+  const pid_t pid = gateway.worker("forwarder");
+  ::kill(pid, SIGKILL);
+  auto newest = [&] {
+    const Json all = gateway.getJson("/admin/obituaries").at("obituaries");
+    return all.empty() ? Json() : all[0];
+  };
+  waitUntil("the obituary", [&] { return !newest().is_null(); });
+  EXPECT_FALSE(newest().contains("interrupted"));
+  EXPECT_EQ(newest().at("recovery").at("complete"), false);
+  gateway.crashSupervisor();
+  EXPECT_EQ(newest().at("pid"), pid);
+  EXPECT_EQ(newest().at("interrupted"), true);
+  const Json events = gateway.getJson("/admin/events?follow=0").at("events");
+  EXPECT_EQ(std::count_if(events.begin(), events.end(),
+                          [&](const Json& event) {
+                            return event.at("event") == "worker_died" && event.at("data").at("pid") == pid;
+                          }),
+            1);
+  waitUntil("a whole gateway", [&] { return gateway.isWhole(); });
+  EXPECT_TRUE(client.isOpen());
+  gateway.stop();
+}
+
 }  // namespace
 }  // namespace ppx::test
