@@ -27,6 +27,7 @@ struct ListenerStatus {
 };
 
 struct WorkerStatus {
+  std::string name;  // as events and commands have it: forwarder-1
   WorkerRole role = WorkerRole::kNone;
   uint8_t row = 0;           // in the table: its figures are there
   int pid = 0;               // 0: no process now

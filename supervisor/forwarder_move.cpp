@@ -231,9 +231,12 @@ void ForwarderMove::finish(const std::string& error) {
 
 std::string ForwarderMove::progress() const {
   const control::HandedOver& given = figures_.given();
-  return fmt::format("{}: {}, {} of {} sessions moved, stall p99 {:.1f} ms", sourceName_, moveStepName(step_),
-                     given.moved, given.moved + given.remaining,
-                     static_cast<double>(figures_.stallUs(0.99)) / 1000);
+  std::string text = fmt::format("{}: {}", sourceName_, moveStepName(step_));
+  if (const uint64_t all = uint64_t{given.moved} + given.remaining; all > 0)
+    text += fmt::format(", {} of {} sessions moved", given.moved, all);
+  if (const uint64_t stallUs = figures_.stallUs(0.99); stallUs > 0)
+    text += fmt::format(", stall p99 {:.1f} ms", static_cast<double>(stallUs) / 1000);
+  return text;
 }
 
 }  // namespace ppx

@@ -4,6 +4,8 @@
 
 #include <chrono>
 
+#include "supervisor/counted.h"
+
 namespace ppx {
 namespace {
 
@@ -45,8 +47,8 @@ void ForwarderRestart::waitForTheLast() {
   endTimer_.expires_after(tools_.config.barrierTimeout + kLastSlack);
   endTimer_.async_wait([this](const boost::system::error_code& error) {
     if (error) return;
-    over(true, fmt::format("{} forwarders restarted; old ones still wait for the ends of their streams",
-                           restarted_));
+    over(true,
+         counted(restarted_, "forwarder") + " restarted; old ones still wait for the ends of their streams");
   });
   advance();
 }
@@ -56,7 +58,7 @@ void ForwarderRestart::advance() {
   if (move_) return move_->advance();
   if (ending_ && !tools_.workers.anyLeaving(WorkerRole::kForwarder)) {
     endTimer_.cancel();
-    over(true, fmt::format("{} forwarders restarted", restarted_));
+    over(true, counted(restarted_, "forwarder") + " restarted");
   }
 }
 

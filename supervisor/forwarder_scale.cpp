@@ -1,8 +1,8 @@
 #include "supervisor/forwarder_scale.h"
 
-#include <fmt/format.h>
-
 #include <chrono>
+
+#include "supervisor/counted.h"
 
 namespace ppx {
 namespace {
@@ -87,7 +87,7 @@ void ForwarderScale::ended() {
   deadline_.expires_after(tools_.config.barrierTimeout + kLastSlack);
   deadline_.async_wait([this](const boost::system::error_code& error) {
     if (!error && !isOver())
-      over(true, fmt::format("{} forwarders; old ones still wait for the ends of their streams", count_));
+      over(true, counted(count_, "forwarder") + "; old ones still wait for the ends of their streams");
   });
   advance();
 }
@@ -97,7 +97,7 @@ void ForwarderScale::advance() {
   if (move_) return move_->advance();
   if (ending_ && !tools_.workers.anyLeaving(WorkerRole::kForwarder)) {
     deadline_.cancel();
-    return over(true, fmt::format("{} forwarders", count_));
+    return over(true, counted(count_, "forwarder"));
   }
   if (!starting_) return;
   size_t ready = 0;
@@ -120,8 +120,8 @@ void ForwarderScale::tookOver(uint8_t row, const control::TookOver& report) {
 }
 
 std::string ForwarderScale::progress() const {
-  if (starting_) return fmt::format("starting {} forwarders", added_.size());
-  return move_ ? move_->progress() : fmt::format("{} forwarders", count_);
+  if (starting_) return "starting " + counted(added_.size(), "forwarder");
+  return move_ ? move_->progress() : counted(count_, "forwarder");
 }
 
 }  // namespace ppx

@@ -15,6 +15,7 @@
 #include "supervisor/service_job.h"
 #include "supervisor/supervisor.h"
 #include "supervisor/table_setup.h"
+#include "supervisor/wrong_usage.h"
 
 namespace {
 
@@ -96,13 +97,13 @@ int tellFailure(const StartFailure& failure) {
   return failure.exitCode;
 }
 
-// The lock comes before all else: two supervisors in one directory must not even look at the same table.
 // Another start may find it otherwise.
 bool passes(const Error& error) {
   constexpr int kPassing[] = {EAGAIN, EINTR, EMFILE, ENFILE, ENOMEM, ENOSPC, EDQUOT, EIO};
   return std::find(std::begin(kPassing), std::end(kPassing), error.code) != std::end(kPassing);
 }
 
+// The lock comes before all else: two supervisors in one directory must not even look at the same table.
 int serve(const CommandLine& line) {
   startLog("paradoxd");
   std::vector<HandedSocket> handed = takeHandedSockets();
@@ -132,7 +133,7 @@ int main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? kExitOrderly : kExitUsage;
+    return tellWrongUsage(app, error) ? kExitUsage : kExitOrderly;
   }
   if (line.endLeftovers) return startLog("paradoxd"), endLeftovers(line.runtimeDir);
   return line.check ? check(line.config, line.checkTable) : serve(line);

@@ -304,7 +304,7 @@ bool WorkerManager::settled(WorkerRole role) const {
 std::vector<WorkerStatus> WorkerManager::status() const {
   std::vector<WorkerStatus> out;
   for (const auto& [row, worker] : workers_)
-    out.push_back({worker->role, row, worker->process.pid, worker->incarnation,
+    out.push_back({nameOf(*worker), worker->role, row, worker->process.pid, worker->incarnation,
                    workerStateName(worker->state), table_.worker(row).restarts.load()});
   return out;
 }

@@ -4,6 +4,8 @@
 
 #include <chrono>
 
+#include "supervisor/counted.h"
+
 namespace ppx {
 namespace {
 
@@ -30,7 +32,7 @@ void WorkerRestart::begin() {
 void WorkerRestart::next() {
   if (index_ == rows_.size()) {
     deadline_.cancel();
-    return over(true, fmt::format("{} {} restarted", index_, workerRoleName(role_)));
+    return over(true, counted(index_, workerRoleName(role_)) + " restarted");
   }
   oldIncarnation_ = tools_.workers.view(rows_[index_]).incarnation;
   if (!startsFirst()) return stopOld();

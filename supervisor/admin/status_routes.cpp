@@ -42,7 +42,8 @@ ApiJson workersOf(const SupervisorStatus& status, const Table& table) {
   for (const WorkerStatus& worker : status.workers) {
     if (worker.state == kNobody) continue;
     const WorkerRow& row = table.worker(worker.row);
-    out.push_back({{"role", workerRoleName(worker.role)},
+    out.push_back({{"name", worker.name},
+                   {"role", workerRoleName(worker.role)},
                    {"row", worker.row},
                    {"pid", worker.pid == 0 ? ApiJson() : ApiJson(worker.pid)},
                    {"incarnation", worker.incarnation},

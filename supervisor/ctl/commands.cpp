@@ -39,6 +39,11 @@ std::optional<int> failed(const Result<Answer>& answer, const Output& output) {
   return kRefused;
 }
 
+// An empty list leaves a person in doubt whether the program did anything; a pipe gets no rows.
+std::string listing(const std::string& text, const Json& rows, const Output& output) {
+  return rows.empty() && output.terminal ? "none\n" : text;
+}
+
 // A command whose answer needs one line.
 int printed(const Result<Answer>& answer, const Output& output, const std::string& text) {
   print(output.json ? answer.value().text : text + "\n");
@@ -55,7 +60,7 @@ std::string listenersText(const Json& status, bool aligned) {
 std::string workersText(const Json& status, bool aligned) {
   TextTable table({"PROCESS", "ROW", "PID", "STATE", "RESTARTS", "SESSIONS"});
   for (const Json& row : status.value("workers", Json::array()))
-    table.add({cell(row, "role"), cell(row, "row"), cell(row, "pid"), cell(row, "state"),
+    table.add({cell(row, "name"), cell(row, "row"), cell(row, "pid"), cell(row, "state"),
                cell(row, "restarts"), cell(row, "sessions")});
   return table.text(aligned);
 }
@@ -190,7 +195,8 @@ int logLevels(const GatewayClient& gateway, const Output& output, const std::str
   const Json levels = answer.value().body.value("levels", Json::object());
   for (const auto& [name, now] : levels.items())
     table.add({name, now.is_string() ? now.get<std::string>() : now.dump()});
-  return printed(answer, output, table.text(output.terminal));
+  print(output.json ? answer->text : table.text(output.terminal));
+  return kOk;
 }
 
 int showDeaths(const GatewayClient& gateway, const Output& output) {
@@ -198,7 +204,8 @@ int showDeaths(const GatewayClient& gateway, const Output& output) {
   if (auto code = failed(answer, output)) return *code;
   TextTable table({"TIME", "PROCESS", "PID", "CAUSE", "HOW", "SESSIONS", "WENT ON", "CLOSED", "IN DOUBT",
                    "BYTES CARRIED", "BYTES IN DOUBT", "RECOVERED IN", "LAST WORDS"});
-  for (const Json& row : answer->body.value("obituaries", Json::array())) {
+  const Json deaths = answer->body.value("obituaries", Json::array());
+  for (const Json& row : deaths) {
     const Json sessions = row.value("sessions", Json::object()),
                carried = row.value("bytes_carried", Json::object());
     const Json seconds = row.value("recovery", Json::object()).value("seconds", Json());
@@ -210,7 +217,7 @@ int showDeaths(const GatewayClient& gateway, const Output& output) {
                seconds.is_number() ? fmt::format("{:.1f} ms", seconds.get<double>() * 1000) : "-",
                cell(row, "last_words")});
   }
-  print(output.json ? answer->text : table.text(output.terminal));
+  print(output.json ? answer->text : listing(table.text(output.terminal), deaths, output));
   return kOk;
 }
 

@@ -24,7 +24,7 @@ bool isLoopback(const std::string& host) {
 
 Result<Target> targetOfConfig(const std::string& file, const std::string& runtimeDir) {
   const SmallFile text = readSmallFile(file, kMaxConfigFileBytes);
-  if (!text.error.empty()) return Error{0, file + " " + text.error};
+  if (!text.error.empty()) return Error{0, file + ": " + text.error};
   // Not loadConfig: that holds the named files to what the gateway's own user must find.
   const LoadedConfig loaded = parseConfig(text.text, file);
   if (!loaded.config) return Error{0, loaded.errors.front().text()};

@@ -9,6 +9,7 @@
 #include "supervisor/ctl/config_target.h"
 #include "supervisor/ctl/operation_commands.h"
 #include "supervisor/runtime_dir.h"
+#include "supervisor/wrong_usage.h"
 
 namespace {
 
@@ -179,7 +180,7 @@ int main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? kOk : kUsage;
+    return tellWrongUsage(app, error) ? kUsage : kOk;
   }
   return run(line);
 }

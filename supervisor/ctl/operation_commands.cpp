@@ -145,6 +145,8 @@ int showEvents(const GatewayClient& gateway, const Output& output, bool follow) 
                 ? event.dump() + "\n"
                 : event.value("time", "") + (output.terminal ? "  " : "\t") + event.value("event", "") +
                       (output.terminal ? "  " : "\t") + event.value("data", Json()).dump() + "\n");
+    if (!follow && output.terminal && !output.json && answer->body.value("events", Json::array()).empty())
+      print("none\n");
     last = answer->body.value("last_id", last);
     if (!follow) return kOk;
     std::this_thread::sleep_for(kLook);

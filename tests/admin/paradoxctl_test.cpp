@@ -74,6 +74,8 @@ TEST_F(Paradoxctl, StatusAndCheck) {
   EXPECT_EQ(status.code, 0);
   EXPECT_NE(status.out.find("sessions: 0 open of 256\n"), std::string::npos) << status.out;
   EXPECT_NE(status.out.find("front\t127.0.0.1:7999\tdefault\n"), std::string::npos);
+  EXPECT_NE(status.out.find("\nforwarder-0\t0\t"), std::string::npos) << status.out;
+  EXPECT_EQ(run("log").out.find("\n\n"), std::string::npos);
   EXPECT_EQ(Json::parse(run("--json status").out)["version"], "1.2.3");
   EXPECT_EQ(run("check").out, "ready\n");
   changeStatus([](SupervisorStatus& s) { s.ready = false; });
@@ -114,6 +116,8 @@ TEST_F(Paradoxctl, WrongUsageIs2AndAnUnreachableGateway3) {
   start();
   EXPECT_EQ(run("frobnicate").code, 2);
   EXPECT_EQ(run("").code, 2);
+  EXPECT_NE(run("stauts").out.find("stauts"), std::string::npos);
+  EXPECT_NE(run("upstream ad a:1").out.find(" ad"), std::string::npos);
   EXPECT_EQ(run("upstream add nonsense").out,
             "paradoxctl: expected HOST:PORT or [IPv6]:PORT, found nonsense\n");
   for (const char* address : {"a:0", "a:65536", "a:", ":1", "::1:1", "a:1x"})

@@ -23,6 +23,7 @@ TEST_F(StatusRoutes, TellsPortsWorkersSessionsAndUpstreams) {
   EXPECT_EQ(status["listeners"],
             Json::parse(R"([{"name":"front","host":"127.0.0.1","port":7999,"pool":"default"}])"));
   EXPECT_EQ(status["admin"]["port"], port_);
+  EXPECT_EQ(status["workers"][0]["name"], "forwarder-0");
   EXPECT_EQ(status["workers"][0]["role"], "forwarder");
   EXPECT_EQ(status["workers"][0]["restarts"], 2);
   EXPECT_EQ(status["sessions"], Json::parse(R"({"open":1,"capacity":256,"descriptor_limit":20000})"));

@@ -89,8 +89,8 @@ AdminFixture::AdminFixture()
   status_.version = "1.2.3";
   status_.startedRealtimeMs = realtimeMillis();
   status_.listeners = {{"front", "127.0.0.1", "default", 0, 7999}};
-  status_.workers = {{WorkerRole::kForwarder, 0, ::getpid(), 7, "ready", 2},
-                     {WorkerRole::kAcceptor, kFirstAcceptorRow, 0, 0, "dead", 0}};
+  status_.workers = {{"forwarder-0", WorkerRole::kForwarder, 0, ::getpid(), 7, "ready", 2},
+                     {"acceptor-0", WorkerRole::kAcceptor, kFirstAcceptorRow, 0, 0, "dead", 0}};
   status_.sessionCapacity = 256;
   status_.descriptorLimit = 20'000;
   status_.ready = true;
