@@ -1,6 +1,7 @@
 // The extensions of the upstream contract (docs/PROTOCOL.md), as far as it takes no gRPC to know them.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -25,6 +26,9 @@ constexpr uint8_t capabilityBit(std::string_view name) {  // 0: not one that we 
 
 // How much input an upstream may leave unacknowledged before its client is read no further.
 inline constexpr uint32_t kMaxUnacknowledged = 256 << 10;
+
+// In one message; a decoded mark takes many times its bytes.
+inline constexpr size_t kMaxMarks = 4096;
 
 // `events`: what an upstream is told of a session.
 struct SessionNews {

@@ -110,7 +110,10 @@ void GrpcStream::onRead(bool ok) {
   }
   if (!incoming_.TrySingleSlice(&incomingSlice_).ok()) (void)incoming_.DumpToSingleSlice(&incomingSlice_);
   std::string_view bytes(reinterpret_cast<const char*>(incomingSlice_.begin()), incomingSlice_.size());
-  if (!decodeOutput(bytes, extension_ != nullptr, reply_)) reply_.target = ReplyTarget::kInvalid;
+  if (!decodeOutput(bytes, extension_ != nullptr, reply_)) {
+    reply_.target = ReplyTarget::kInvalid;
+    reply_.marks.clear();
+  }
   cursor_ = {};
   extension_ == nullptr ? deliver() : onExtended();
 }

@@ -38,6 +38,8 @@ std::string StreamExtension::accept(const Reply& reply) {
   if (reply.version != kExtensionsVersion)
     return "version " + std::to_string(reply.version) + " of the extensions is not spoken here";
   capabilities_ = reply.capabilities & offered_;
+  // An assignment comes with OPENED: without it nobody could tell what an acknowledgement is of.
+  if ((capabilities_ & kEvents) == 0) capabilities_ &= static_cast<uint8_t>(~kResume);
   if ((capabilities_ & kResume) != 0 && (reply.instance.empty() || reply.instance.size() > kMaxInstanceBytes))
     return "resume without a usable instance_id";
   instance_ = instanceHash(reply.instance, generation_);

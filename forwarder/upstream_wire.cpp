@@ -114,6 +114,7 @@ bool decodeMark(std::string_view bytes, Reply& reply) {
       return false;
     }
   }
+  if (reply.marks.size() == kMaxMarks) return false;
   reply.marks.push_back(mark);
   return in.ConsumedEntireMessage();
 }

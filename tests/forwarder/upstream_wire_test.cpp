@@ -91,6 +91,16 @@ TEST(UpstreamWire, NamesWhatCannotBeDelivered) {
   EXPECT_EQ(read.target, ReplyTarget::kInvalid);
 }
 
+TEST(UpstreamWire, ReadsSoManyMarksAndRefusesMore) {
+  OutputStreamRequest message;
+  for (size_t i = 0; i < kMaxMarks; ++i) message.add_marks();
+  Reply read;
+  ASSERT_TRUE(decodeOutput(message.SerializeAsString(), true, read));
+  EXPECT_EQ(read.marks.size(), kMaxMarks);
+  message.add_marks();
+  EXPECT_FALSE(decodeOutput(message.SerializeAsString(), true, read));
+}
+
 TEST(UpstreamWire, PassesOverFieldsOfLaterVersions) {
   OutputStreamRequest reply;
   reply.set_client_uuid(uuidText(someUuid()));

@@ -145,8 +145,38 @@ TEST_F(Extensions, ASecondHelloEndsTheStream) {
   expectStreamEnds(client, "a second hello");
 }
 
+// Whoever is not told of assignments cannot say what it acknowledges.
+TEST_F(Extensions, ResumeIsGrantedWithEventsOnly) {
+  hello = helloOf(1, {"close", "resume"});
+  answer = [](const wire::InputStreamRequest& input) {
+    return std::vector<Output>{replyTo(input.client_uuid(), input.payload(), 0)};
+  };
+  start();
+  Client client(gateway->port());
+  EXPECT_EQ(client.exchange("hello"), "hello");
+  for (const auto& message : sawSoFar())
+    EXPECT_FALSE(message.has_offset() || message.has_event() || message.lanes_size() > 0);
+}
+
+TEST_F(Extensions, MoreMarksThanAMessageMayHoldAreDroppedWithIt) {
+  answer = [](const wire::InputStreamRequest& input) {
+    Output marks = replyTo(input.client_uuid(), "lost", 0);
+    for (int i = 0; i < 4097; ++i) {
+      marks.add_marks()->set_client_uuid(input.client_uuid());
+      marks.mutable_marks(i)->set_offset(1'000'000);  // would end the stream
+    }
+    if (input.payload().empty()) return std::vector<Output>{};
+    return std::vector<Output>{marks, replyTo(input.client_uuid(), input.payload(), 1)};
+  };
+  start();
+  Client client(gateway->port());
+  EXPECT_EQ(client.exchange("hello"), "hello");
+  EXPECT_GT(gateway->metric("paradox_replies_malformed_total"), 0);
+  EXPECT_EQ(gateway->metric("paradox_stream_failures_total"), 0);
+}
+
 TEST_F(Extensions, ResumeWithoutAnInstanceEndsTheStream) {
-  hello = helloOf(1, {"resume"}, "");
+  hello = helloOf(1, {"events", "resume"}, "");
   start();
   Client client(gateway->port());
   expectStreamEnds(client, "resume without a usable instance_id");

@@ -49,6 +49,8 @@ TEST(Names, AreResolvedAgainWhenAConnectionIsLost) {
   pid_t second =
       startProcess({programPath("paradox-example-echo"), "--quiet", "--host", "127.0.0.2", "--port", port},
                    {}, dir.path() + "/second.log");
+  // What is sent to a plain upstream that is dying may be lost with it.
+  waitUntil("the end of both streams", [&] { return gateway.metric("paradox_stream_failures_total") >= 2; });
   EXPECT_EQ(client.exchange("after"), "after");
   ::kill(second, SIGKILL);
   waitForEnd(second);
