@@ -155,7 +155,9 @@ int run(CommandLine& line) {
   auto target = findTarget(line);
   if (!target) {
     std::fprintf(stderr, "paradoxctl: %s\n", target.error().text.c_str());
-    return line.config.empty() ? kUnreachable : kUsage;
+    // What a configuration lacks has no code of the system; a gateway that is not there has.
+    const bool badConfig = !line.config.empty() && target.error().code == 0;
+    return badConfig ? kUsage : kUnreachable;
   }
   auto gateway = GatewayClient::open(*target);
   if (!gateway) {

@@ -110,6 +110,11 @@ TEST_F(Paradoxctl, FindsTheGatewayOfARuntimeDirectoryAndShowsItsToken) {
   Outcome gone = shell(program + " upstreams");
   EXPECT_EQ(gone.code, 3);
   EXPECT_NE(gone.out.find("no gateway lives in " + dir.string()), std::string::npos);
+  const std::filesystem::path config = dir.string() + ".toml";
+  std::ofstream(config) << "[server]\nport = 0\n[management_server]\nport = 0\n";
+  EXPECT_EQ(shell(program + " --config " + config.string() + " upstreams").code, 3);
+  EXPECT_EQ(shell(program + " --config " + config.string() + ".none upstreams").code, 2);
+  std::filesystem::remove(config);
 }
 
 TEST_F(Paradoxctl, WrongUsageIs2AndAnUnreachableGateway3) {

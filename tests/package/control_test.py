@@ -51,7 +51,7 @@ class Config(unittest.TestCase):
         wrong.write_text('[management_server]\nport = "x"\n')
         for config, words in ((wrong, 'wrong.toml:2:'), (gateway.folder / 'none.toml', 'none.toml')):
             done = self.ctl(gateway, 'status', config=config)
-            self.assertEqual(done.returncode, 3)
+            self.assertEqual(done.returncode, 2)
             self.assertIn(words, done.stderr)
 
 
