@@ -24,6 +24,11 @@ void CustodyWatch::lost() {
 }
 
 void CustodyWatch::filled() {
+  // A former supervisor may have died while the custodian was filled.
+  if (status_.incompleteSinceMs == 0 && !complete()) {
+    status_.incompleteSinceMs = monotonicMillis();
+    changed_();
+  }
   if (status_.incompleteSinceMs != 0) look();
 }
 

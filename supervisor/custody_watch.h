@@ -19,7 +19,7 @@ class CustodyWatch {
       : table_(table), changed_(std::move(changed)), timer_(io) {}
 
   void lost();    // the custodian is dead, and nobody is in its row
-  void filled();  // its successor holds what the supervisor has
+  void filled();  // its successor, or the one that this supervisor has found, holds what the supervisor has
   const CustodyStatus& status() const { return status_; }
 
  private:
