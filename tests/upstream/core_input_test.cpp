@@ -155,6 +155,32 @@ TEST_F(UpstreamCore, BeginsAnewWhenAnotherInstanceHasHadTheClientMeanwhile) {
   EXPECT_EQ(worker.toldSoFar(), (std::vector<std::string>{"opened 6", "closed 6 moved", "opened 6 again"}));
 }
 
+TEST_F(UpstreamCore, WhatIsDealtWithLateDoesNotCountForTheNextAssignment) {
+  std::atomic<bool> goesOn{false};
+  worker.hook = [&](const std::string& client, std::string_view) {
+    while (client == kOther && !goesOn) std::this_thread::yield();
+    return false;
+  };
+  auto stream = attached();
+  stream->event(kClient, wire::SessionEvent::KIND_OPENED, 0, false, 1);
+  stream->bytes(kClient, "abcd", 0);
+  ASSERT_TRUE(worker.waitForBytes(kClient, "abcd"));
+  // The handler is busy while the client comes again, with the same bytes.
+  stream->event(kOther, wire::SessionEvent::KIND_OPENED);
+  stream->bytes(kOther, "x", 0);
+  stream->event(kClient, wire::SessionEvent::KIND_OPENED, 0, true, 3);
+  stream->bytes(kClient, "abcd", 0);
+  core->handled(kClient, 4);
+  EXPECT_FALSE(stream->next(150ms)) << "of those that were given before";
+  goesOn = true;
+  ASSERT_TRUE(worker.waitForBytes(kClient, "abcdabcd"));
+  core->handled(kClient, 4);
+  auto mark = stream->next();
+  ASSERT_TRUE(mark);
+  EXPECT_EQ(mark->marks(0).offset(), 4u);
+  EXPECT_EQ(mark->marks(0).assignment(), 3u);
+}
+
 TEST_F(UpstreamCore, KeepsToItselfTheAnswerToBytesThatAnotherInstanceHasByNow) {
   auto first = attached(0, 70), second = attached(0, 71);
   std::atomic<bool> reached{false}, goesOn{false};

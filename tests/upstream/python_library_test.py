@@ -3,6 +3,7 @@
 import pathlib
 import queue
 import sys
+import threading
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / 'upstream' / 'python'))
@@ -120,6 +121,31 @@ class PythonLibrary(unittest.TestCase):
         self.assertEqual((again.payload, again.acknowledged, again.assignment), (b'bc', 3, 3))
         told = [self.worker.next() for _ in range(3)]
         self.assertEqual(told, [('opened', CLIENT), ('closed', CLIENT, 'moved'), ('opened', CLIENT)])
+
+    def test_what_is_dealt_with_late_does_not_count_for_the_next_assignment(self):
+        stream, goes_on, given = GatewayEnd(self.upstream, 70), threading.Event(), queue.Queue()
+
+        def on_bytes(client, data, offset):
+            if client == OTHER:
+                goes_on.wait(5)
+            given.put((client, data))
+            return False
+
+        self.worker.on_bytes = on_bytes
+        stream.event(KIND.KIND_OPENED, CLIENT, assignment=1)
+        stream.bytes(CLIENT, b'abcd', 0)
+        self.assertEqual(given.get(timeout=5), (CLIENT, b'abcd'))
+        # The handler is busy while the client comes again, with the same bytes.
+        stream.event(KIND.KIND_OPENED, OTHER)
+        stream.bytes(OTHER, b'x', 0)
+        stream.event(KIND.KIND_OPENED, CLIENT, continued=True, assignment=3)
+        stream.bytes(CLIENT, b'abcd', 0)
+        self.upstream.handled(CLIENT, 4)
+        self.assertEqual(self.upstream._sessions[CLIENT].handled, 0)
+        goes_on.set()
+        self.assertEqual([given.get(timeout=5) for _ in range(2)], [(OTHER, b'x'), (CLIENT, b'abcd')])
+        self.upstream.handled(CLIENT, 4)
+        self.assertEqual(self.upstream._sessions[CLIENT].handled, 4)
 
 
 if __name__ == '__main__':

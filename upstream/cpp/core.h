@@ -105,6 +105,7 @@ class Core : public std::enable_shared_from_this<Core> {
     LanePtr last;  // of its last reply
     uint64_t lastNumber = 0;
     uint64_t received = 0;     // offset up to which its input was taken
+    uint64_t given = 0;        // ... and given to the handler
     uint64_t handled = 0;      // ... and dealt with
     uint64_t told = 0;         // ... and the gateway told so
     uint64_t announcedOn = 0;  // Stream::id; 0: never announced
@@ -145,6 +146,7 @@ class Core : public std::enable_shared_from_this<Core> {
   void roomCame();
   void askAfterClients(const StreamPtr& stream, const std::function<bool(const Session&)>& wanted);
   void detach(const LanePtr& lane);
+  void noteGiven(const Task& bytes);
   void noteHandled(const std::string& client, Session& session, std::size_t bytes);
   void markDue(const std::string& client, const Session& session);
   void letIn(const StreamPtr& stream, std::size_t bytes);

@@ -59,6 +59,7 @@ void Core::handle(Task& task) {
       handler_.onOpened(task.client, task.opened);
       break;
     case Task::Kind::kBytes:
+      noteGiven(task);
       done = handler_.onBytes(task.client, task.text, task.offset);
       break;
     case Task::Kind::kEnd:

@@ -42,8 +42,16 @@ void Core::handled(const std::string& client, std::size_t bytes) {
   unlockAndKick(lock);
 }
 
+void Core::noteGiven(const Task& bytes) {
+  Lock lock(mutex_);
+  auto found = sessions_.find(bytes.client);
+  if (found != sessions_.end() && found->second.assignment == bytes.assignment)
+    found->second.given = bytes.offset + bytes.text.size();
+}
+
+// What the handler has not been given it cannot have dealt with: those are bytes of an earlier assignment.
 void Core::noteHandled(const std::string& client, Session& session, std::size_t bytes) {
-  session.handled = std::min(session.handled + bytes, session.received);
+  session.handled = std::max(session.handled, std::min(session.handled + bytes, session.given));
   const StreamPtr stream = session.home ? session.home->stream : nullptr;
   if (stream && !stream->resume)
     letIn(stream, bytes);

@@ -132,7 +132,7 @@ class Session:
     def __init__(self, offset, plain):
         self.home = self.last = None  # lanes: of the stream it was last heard of, of its last reply
         self.last_number = 0
-        self.received = self.handled = self.told = offset
+        self.received = self.given = self.handled = self.told = offset  # given: to the handler
         self.announced_on = None
         self.assignment = 0  # that `received` and `handled` are of; 0: none
         self.ended, self.plain, self.heard = False, plain, time.monotonic()
@@ -170,7 +170,8 @@ class Upstream:
         """After on_bytes() returned False: so many more bytes of the client are dealt with."""
         with self._lock:
             if session := self._sessions.get(client):
-                session.handled = min(session.handled + count, session.received)
+                # What the handler has not been given it cannot have dealt with: those are bytes of an earlier assignment.
+                session.handled = max(session.handled, min(session.handled + count, session.given))
                 self._mark_due(client, session)
 
     # --- what streams bring ---
@@ -479,6 +480,7 @@ class Upstream:
             if kind == 'opened':
                 self._handler.on_opened(client, what)
             elif kind == 'bytes':
+                self._note_given(client, offset + len(what), assignment)
                 done = self._handler.on_bytes(client, what, offset) is not False
             elif kind == 'end':
                 self._handler.on_end(client)
@@ -489,6 +491,11 @@ class Upstream:
         drafts, self._drafts = self._drafts, None
         with self._lock:
             self._finish_call(client, what, offset, stream, drafts, kind == 'bytes' and done, assignment)
+
+    def _note_given(self, client, end, assignment):
+        with self._lock:
+            if (session := self._sessions.get(client)) and session.assignment == assignment:
+                session.given = end
 
     def _finish_call(self, client, data, offset, stream, drafts, done, assignment):
         """What the call sent goes out; the last of it to the client itself says that its bytes are dealt with."""
