@@ -261,13 +261,16 @@ TEST_P(ResumeClose, IsNotLostWithItsForwarder) {
                    .environment = {{"PPX_FAILPOINTS", std::string(GetParam()) + "=kill@2"},
                                    {"PPX_FAILPOINTS_ONCE", marks.path()}}});
   gateway.waitForUpstream(worker.port());
+  const pid_t victim = gateway.worker("forwarder");
   Client client(gateway.port());
   client.send("x");
   EXPECT_EQ(client.receive(1), "x");
   client.halfClose();
   EXPECT_EQ(client.receiveUntilEnd(), "");
   EXPECT_EQ(client.end(), ClientEnd::kFin);
-  EXPECT_TRUE(std::filesystem::exists(marks.path() + "/" + GetParam())) << "never passed";
+  // The client may be answered before the step is passed.
+  waitUntil("the step", [&] { return std::filesystem::exists(marks.path() + "/" + GetParam()); });
+  gateway.waitForSuccessor("forwarder", victim);
   gateway.waitUntilEmpty();
 }
 
