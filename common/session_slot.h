@@ -17,9 +17,11 @@ inline constexpr uint32_t kSessionOutputEnded = 2;  // our SHUT_WR was done
 inline constexpr uint32_t kSessionSent = 4;         // the client sent at least one byte
 // Its upstream acknowledges (`resume`): input is kept in the journal from inAcked on, not from inWritten on.
 inline constexpr uint32_t kSessionResumes = 8;
-inline constexpr uint32_t kSessionUpstreamCloses =
-    32;  // its upstream has `events` and `close`: it ends the session
-inline constexpr uint32_t kSessionAnnounced = 16;  // an upstream has been told that it opened (`events`)
+inline constexpr uint32_t kSessionAnnounced =
+    16;  // an upstream is told, or about to be, that it opened (`events`)
+// Its upstream has `events` and `close`: it ends the session.
+inline constexpr uint32_t kSessionUpstreamCloses = 32;
+inline constexpr uint32_t kSessionContinued = 64;  // another instance than `servedBy` may know of it
 
 inline constexpr uint64_t kPlainInstance =
     UINT64_MAX;  // SessionSlot::servedBy: of an upstream without `resume`

@@ -34,10 +34,10 @@ inline constexpr size_t kMaxMarks = 4096;
 struct SessionNews {
   enum class Kind : uint8_t { kOpened = 1, kEnd = 2, kClosed = 3, kMoved = 4, kListed = 5 };
   Kind kind = Kind::kListed;
-  Uuid client;           // all but kListed
-  std::string peer;      // kOpened
-  std::string listener;  // kOpened
-  bool continued = false;
+  Uuid client;              // all but kListed
+  std::string peer;         // kOpened
+  std::string listener;     // kOpened
+  bool continued = false;   // kOpened: another instance may know of it
   uint64_t offset = 0;      // kOpened
   uint32_t assignment = 0;  // kOpened
   std::string_view reason;  // kClosed: of a literal

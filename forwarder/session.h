@@ -104,6 +104,8 @@ class Session {
   void serveBy(uint64_t instance);
   bool wasAnnounced() const { return (flags() & kSessionAnnounced) != 0; }
   void setAnnounced() { setFlag(kSessionAnnounced); }
+  bool isContinued() const { return (flags() & kSessionContinued) != 0; }
+  void setContinued() { setFlag(kSessionContinued); }
 
   SlotRef ref() const { return ref_; }
   SessionSlot& slot() const;

@@ -117,7 +117,10 @@ void Session::setCapabilities(uint8_t capabilities) {
 
 void Session::serveBy(uint64_t instance) {
   SessionSlot& s = slot();
-  if (s.servedBy.load(kRelaxed) == instance) return;
+  const uint64_t before = s.servedBy.load(kRelaxed);
+  if (before == instance) return;
+  // Noted first: should this process die here, the one before is told so of a session that it knows.
+  if (before != 0 && (wasAnnounced() || s.inAcked.load(kRelaxed) != 0)) setContinued();
   s.assignment.fetch_add(1);
   s.servedBy.store(instance);
 }

@@ -25,9 +25,11 @@ void UpstreamLinks::attach(Session& session, uint32_t upstream) {
   news.peer =
       peerText(slot.peerHigh.load(kRelaxed), slot.peerLow.load(kRelaxed), slot.peerPort.load(kRelaxed));
   news.listener = session.settings().name;
-  news.continued = session.wasAnnounced();
+  // That it was announced here is no proof that this instance has read it: then it is new there.
+  const bool resumes = (link.capabilities & kResume) != 0;
+  news.continued = session.isContinued() || (!resumes && session.wasAnnounced());
   news.offset = slot.inWritten.load(kRelaxed);
-  if ((link.capabilities & kResume) != 0) news.assignment = slot.assignment.load(kRelaxed);
+  if (resumes) news.assignment = slot.assignment.load(kRelaxed);
   session.setAnnounced();
   port_->announce(link.stream, news);
   kickLater(upstream);
@@ -68,6 +70,7 @@ void UpstreamLinks::announceMoves(uint32_t upstream) {
   if ((link.capabilities & kEvents) == 0) return;
   sessions_->forEach([&](Session& session) {
     if (session.upstream() != upstream || session.phase() != SessionPhase::kOpen) return;
+    session.setContinued();
     SessionNews news;
     news.kind = SessionNews::Kind::kMoved;
     news.client = {session.slot().uuidHigh.load(kRelaxed), session.slot().uuidLow.load(kRelaxed)};

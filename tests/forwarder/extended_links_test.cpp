@@ -129,8 +129,55 @@ TEST_F(ExtendedLinks, ABrokenStreamIsAskedOnceMoreAndSentAgainFromTheLastMark) {
   EXPECT_EQ(bench_.port.queued[0].offset, 4u);
   const SessionNews& again = bench_.port.news.back().second;
   EXPECT_EQ(again.kind, Kind::kOpened);
-  EXPECT_TRUE(again.continued);
+  EXPECT_FALSE(again.continued) << "who knows it passes over this; who never read of it has a new client";
   EXPECT_EQ(again.offset, 4u);
+}
+
+TEST_F(ExtendedLinks, AClientIsContinuedOnceAnotherInstanceMayKnowOfIt) {
+  announcedUpstream(0);
+  hello(kAll, 11);
+  bench_.connect(client_);
+  EXPECT_FALSE(bench_.port.news.back().second.continued);
+  for (uint64_t instance : {12, 12, 11}) {
+    broken();
+    ASSERT_TRUE(reopened());
+    hello(kAll, instance);
+    EXPECT_EQ(bench_.port.news.back().second.kind, Kind::kOpened);
+    EXPECT_TRUE(bench_.port.news.back().second.continued);
+  }
+}
+
+TEST_F(ExtendedLinks, AClientWhoseBytesAPlainUpstreamHasTakenIsContinuedToTheNext) {
+  bench_.readyUpstream(0);
+  bench_.port.opened(bench_.port.last);
+  bench_.links.collect();
+  UniqueFd silent;
+  Session& speaks = bench_.connect(client_);
+  Session& listens = bench_.connect(silent);
+  send("plain");
+  ASSERT_TRUE(queued(1));
+  written();
+  announcedUpstream(0);
+  broken(true);
+  ASSERT_TRUE(reopened());
+  hello();
+  std::map<uint32_t, bool> continued;
+  for (const auto& [stream, news] : bench_.port.news)
+    if (news.kind == Kind::kOpened)
+      continued[news.client == SessionTable(bench_.table()).uuid(speaks.ref().slot) ? 0 : 1] = news.continued;
+  EXPECT_EQ(continued, (std::map<uint32_t, bool>{{0, true}, {1, false}}));
+  EXPECT_EQ(listens.phase(), SessionPhase::kOpen);
+}
+
+TEST_F(ExtendedLinks, WithoutResumeAnUpstreamIsToldOfEachClientOnceMoreAsContinued) {
+  announcedUpstream(0);
+  hello(kEvents | kClose);
+  bench_.connect(client_);
+  EXPECT_FALSE(bench_.port.news.back().second.continued);
+  broken(true);
+  ASSERT_TRUE(reopened());
+  hello(kEvents | kClose);
+  EXPECT_TRUE(bench_.port.news.back().second.continued);
 }
 
 TEST_F(ExtendedLinks, AnAnswerToInputThatAnotherInstanceHasByNowIsNeitherDeliveredNorCounted) {

@@ -1,6 +1,8 @@
 // `events` and `close`: what an upstream is told of its sessions, and how it ends them.
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
 #include "tests/gateway/harness/gateway.h"
 #include "tests/gateway/harness/library_upstream.h"
 
@@ -168,6 +170,33 @@ TEST_F(Events, ARestartedUpstreamIsToldOfEverybodyAsContinued) {
   EXPECT_EQ(client.receive(14), "not dealt with");
   EXPECT_EQ(next.told().at(name).how.offset, 0u);
 }
+
+// Its forwarder dies with the so-manieth message to the upstream: its hello, lanes, list, the opening, the client's bytes.
+class EventsOfACrash : public ::testing::TestWithParam<int> {};
+
+TEST_P(EventsOfACrash, AClientIsNewToWhomNobodyHasToldOfItYet) {
+  TempDir marks;
+  LibraryUpstream upstream;
+  Gateway gateway({.forwarders = 1,
+                   .upstreams = {upstream.port()},
+                   .workers = "respawn_backoff_min = \"10ms\"\nrespawn_backoff_max = \"20ms\"\n",
+                   .environment = {{"PPX_FAILPOINTS", "stream.write=kill@" + std::to_string(GetParam())},
+                                   {"PPX_FAILPOINTS_ONCE", marks.path()}}});
+  gateway.waitForUpstream(upstream.port());
+  Client client(gateway.port());
+  EXPECT_EQ(client.exchange("hello"), "hello");
+  waitUntil("the step", [&] { return std::filesystem::exists(marks.path() + "/stream.write"); });
+  EXPECT_EQ(client.exchange("again"), "again");
+  const auto told = upstream.told();
+  ASSERT_EQ(told.size(), 1u);
+  const Told& of = told.begin()->second;
+  EXPECT_EQ(of.opened, 1);
+  EXPECT_FALSE(of.how.continued);
+  EXPECT_EQ(of.bytes, "helloagain");
+  EXPECT_EQ(of.closed, 0) << of.reason;
+}
+
+INSTANTIATE_TEST_SUITE_P(Messages, EventsOfACrash, ::testing::Values(2, 3, 4, 5));
 
 // Each payload on its own: nobody tells of the client, nothing is acknowledged, and all of it arrives.
 TEST(EventsOfMessageRouting, ThereAreNone) {

@@ -79,6 +79,15 @@ Output replyTo(const std::string& client, const std::string& payload, uint64_t s
   return message;
 }
 
+TEST_F(Extensions, TheMetadataOfAStreamSayWhetherItBeginsWithAHello) {
+  start();
+  upstream.waitForStreams(1);
+  EXPECT_EQ(upstream.anyStream()->metadata().at("paradoxplex-extensions"), "1");
+  gateway->addUpstream(honest.port());
+  honest.waitForStreams(1);
+  EXPECT_EQ(honest.anyStream()->metadata().count("paradoxplex-extensions"), 0u);
+}
+
 TEST_F(Extensions, TheGatewaySaysHelloFirstAndOffersAllOfThem) {
   start();
   waitUntil("a hello", [&] { return !sawSoFar().empty(); });

@@ -64,7 +64,9 @@ class Worker : public Handler {
 // The gateway's end of one stream.
 class GatewayEnd {
  public:
-  explicit GatewayEnd(Core& core) : core_(&core), stream_(std::make_shared<Stream>()) {
+  explicit GatewayEnd(Core& core, bool helloComes = false)
+      : core_(&core), stream_(std::make_shared<Stream>()) {
+    stream_->helloComes = helloComes;
     stream_->kick = [bell = bell_] { bell->rung.notify_all(); };
     stream_->readOn = [] {};
     core_->opened(stream_);

@@ -257,6 +257,24 @@ TEST_F(UpstreamCore, ADropOfAnOrphanedLaneClosesItsClients) {
   stream->breakOff();
   EXPECT_TRUE(worker.waitFor(
       [&] { return !worker.told.empty() && worker.told.back() == "closed 6 the gateway is gone"; }));
+  // It was alive all the time; to the gateway nothing has happened in between.
+  auto again = attached();
+  again->event(kClient, wire::SessionEvent::KIND_OPENED);
+  again->event(kOther, wire::SessionEvent::KIND_OPENED);
+  EXPECT_TRUE(worker.waitFor([&] { return worker.told.size() == 4; }));
+  EXPECT_EQ(worker.toldSoFar()[2], "opened 6 again");
+  EXPECT_EQ(worker.toldSoFar()[3], "opened 7");
+}
+
+// One that is late (a machine under load) would else be taken for plain, and its hello for a second one.
+TEST_F(UpstreamCore, WaitsForAHelloThatIsSaidToCome) {
+  GatewayEnd plain(*core), late(*core, true);
+  std::thread sender([&] { broadcast("x"); });
+  auto first = plain.next();
+  ASSERT_TRUE(first) << "a stream that has said nothing for a second is plain";
+  EXPECT_EQ(first->payload(), "x");
+  sender.join();
+  EXPECT_FALSE(late.hello());
 }
 
 }  // namespace

@@ -19,7 +19,7 @@ class Worker(library.Handler):
         self.told = queue.Queue()
 
     def on_opened(self, client, opened):
-        self.told.put(('opened', client))
+        self.told.put(('opened', client, 'again') if opened.continued else ('opened', client))
 
     def on_bytes(self, client, data, offset):
         self.told.put(('bytes', client, data, offset))
@@ -120,7 +120,7 @@ class PythonLibrary(unittest.TestCase):
         again = self.upstream._next(second.stream)
         self.assertEqual((again.payload, again.acknowledged, again.assignment), (b'bc', 3, 3))
         told = [self.worker.next() for _ in range(3)]
-        self.assertEqual(told, [('opened', CLIENT), ('closed', CLIENT, 'moved'), ('opened', CLIENT)])
+        self.assertEqual(told, [('opened', CLIENT), ('closed', CLIENT, 'moved'), ('opened', CLIENT, 'again')])
 
     def test_what_is_dealt_with_late_does_not_count_for_the_next_assignment(self):
         stream, goes_on, given = GatewayEnd(self.upstream, 70), threading.Event(), queue.Queue()
@@ -146,6 +146,60 @@ class PythonLibrary(unittest.TestCase):
         self.assertEqual([given.get(timeout=5) for _ in range(2)], [(OTHER, b'x'), (CLIENT, b'abcd')])
         self.upstream.handled(CLIENT, 4)
         self.assertEqual(self.upstream._sessions[CLIENT].handled, 4)
+
+    def test_refuses_another_version_and_a_second_hello(self):
+        hello = wire.Hello(version=2, capabilities=library.CAPABILITIES, instance_id='gateway', lane=70)
+        with self.assertRaisesRegex(ValueError, 'version 2 of the extensions is not spoken here'):
+            self.upstream._take(library.Stream(), wire.InputStreamRequest(hello=hello))
+        stream = GatewayEnd(self.upstream, 70)
+        hello.version = 1
+        with self.assertRaisesRegex(ValueError, 'a second hello'):
+            stream.say(wire.InputStreamRequest(hello=hello))
+
+    def test_waits_with_a_full_replay_buffer_until_the_gateway_has_some_of_it(self):
+        stream, sent, size = GatewayEnd(self.upstream, 70), threading.Event(), library.REPLAY_BYTES // 4
+        stream.event(KIND.KIND_OPENED, CLIENT)
+        for _ in range(4):
+            self.assertTrue(self.upstream.send(CLIENT, bytes(size)))
+
+        def one_more():
+            self.upstream.send(CLIENT, b'one more')
+            sent.set()
+
+        threading.Thread(target=one_more, daemon=True).start()
+        self.assertFalse(sent.wait(0.2))
+        numbers = [self.upstream._next(stream.stream).sequence for _ in range(4)]
+        self.assertEqual(numbers, [1, 2, 3, 4])
+        stream.say(wire.InputStreamRequest(lanes=[wire.LanePosition(lane=70, sequence=3)]))
+        self.assertTrue(sent.wait(5))
+        self.assertEqual(self.upstream._next(stream.stream).payload, b'one more')
+
+    def test_serves_a_gateway_without_extensions_by_the_plain_contract(self):
+        stream = library.Stream()
+        self.upstream._streams.append(stream)
+        self.worker.on_bytes = lambda client, data, offset: self.upstream.send(client, data.upper())
+        for payload in b'abc', b'def':
+            self.upstream._take(stream, wire.InputStreamRequest(client_uuid=CLIENT, payload=payload))
+        for payload in b'ABC', b'DEF':
+            reply = self.upstream._next(stream)
+            self.assertEqual((reply.client_uuid, reply.payload), (CLIENT, payload))
+            self.assertFalse(reply.HasField('hello') or reply.sequence or reply.lane or reply.marks)
+        self.assertEqual(self.worker.next(), ('opened', CLIENT))
+        self.assertFalse(self.upstream.close(CLIENT))
+
+    def test_a_client_of_a_lane_that_was_dropped_is_not_new_when_it_comes_again(self):
+        first = GatewayEnd(self.upstream, 70)
+        first.event(KIND.KIND_OPENED, CLIENT)
+        first.break_off()
+        with self.upstream._lock:
+            at = library.time.monotonic() + library.ORPHAN_SECONDS
+            self.upstream._expire(at)
+        again = GatewayEnd(self.upstream, 70)
+        again.event(KIND.KIND_OPENED, CLIENT)
+        again.event(KIND.KIND_OPENED, OTHER)
+        told = [self.worker.next() for _ in range(4)]
+        self.assertEqual(told, [('opened', CLIENT), ('closed', CLIENT, 'the gateway is gone'),
+                                ('opened', CLIENT, 'again'), ('opened', OTHER)])
 
 
 if __name__ == '__main__':

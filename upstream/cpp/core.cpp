@@ -10,6 +10,7 @@ namespace paradox::upstream {
 namespace {
 
 constexpr milliseconds kExpireEvery{1000};
+constexpr std::size_t kMostGivenUp = 100'000;
 
 std::string randomId() {
   std::random_device random;
@@ -135,7 +136,8 @@ void Core::expire() {
   expireAt_ = at + kExpireEvery;
   // A hello would have come at once: it may be needed for replies before its first payload.
   for (const StreamPtr& stream : streams_) {
-    if (stream->mode != Stream::Mode::kFresh || at - stream->openedAt < kExpireEvery) continue;
+    if (stream->helloComes || stream->mode != Stream::Mode::kFresh || at - stream->openedAt < kExpireEvery)
+      continue;
     takeHello(stream, Input());
   }
   std::erase_if(lanes_, [&](const auto& each) {
@@ -144,14 +146,24 @@ void Core::expire() {
     lane->dead = true;
     return true;
   });
-  std::vector<std::pair<std::string, std::string>> over;
+  std::vector<std::string> silent, orphans;
   for (const auto& [client, session] : sessions_) {
     if (session.plain && at - session.heardAt >= options_.plainIdleTimeout)
-      over.emplace_back(client, "silent for too long");
+      silent.push_back(client);
     else if (!session.plain && session.home && session.home->dead)
-      over.emplace_back(client, "the gateway is gone");
+      orphans.push_back(client);
   }
-  for (const auto& [client, reason] : over) endSession(client, reason);
+  for (const std::string& client : silent) endSession(client, "silent for too long");
+  for (const std::string& client : orphans) giveUp(client);
+}
+
+void Core::giveUp(const std::string& client) {
+  endSession(client, "the gateway is gone");
+  if (givenUp_.insert(client).second) givenUpInOrder_.push_back(client);
+  while (givenUpInOrder_.size() > kMostGivenUp) {
+    givenUp_.erase(givenUpInOrder_.front());
+    givenUpInOrder_.pop_front();
+  }
 }
 
 }  // namespace paradox::upstream

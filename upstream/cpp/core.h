@@ -19,6 +19,7 @@
 #include <set>
 #include <thread>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "upstream.pb.h"
@@ -38,7 +39,8 @@ struct Stream {
   std::function<void()> kick;
   std::function<void()> readOn;
 
-  uint64_t id = 0;  // never reused
+  bool helloComes = false;  // its metadata say so
+  uint64_t id = 0;          // never reused
   Clock::time_point openedAt;
   enum class Mode { kFresh, kPlain, kExtended };
   Mode mode = Mode::kFresh;
@@ -136,6 +138,7 @@ class Core : public std::enable_shared_from_this<Core> {
   void takePayload(const StreamPtr& stream, Input& message);
   void takeListed(const StreamPtr& stream);
   void endSession(const std::string& client, const std::string& reason);
+  void giveUp(const std::string& client);
   void addTask(Task task);
   LanePtr laneFor(Session* session);
   LanePtr anyLane();
@@ -168,6 +171,9 @@ class Core : public std::enable_shared_from_this<Core> {
   std::unordered_map<std::string, Session> sessions_;
   std::map<std::pair<std::string, uint64_t>, LanePtr> lanes_;  // by gateway and number
   std::set<StreamPtr> streams_, kicks_, readers_;
+  // Clients of lanes that were dropped: to come again they are not new. The oldest are forgotten.
+  std::unordered_set<std::string> givenUp_;
+  std::deque<std::string> givenUpInOrder_;
   std::deque<Task> tasks_;
   std::set<std::string> marksDue_;
   std::atomic<bool> askedForRoom_{false};

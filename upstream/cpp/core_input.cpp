@@ -94,9 +94,10 @@ void Core::takeOpened(const StreamPtr& stream, const Input& message) {
   session.heardAt = Clock::now();
   if (isNew) {
     session.received = session.handled = session.told = event.offset();
+    const bool continued = event.continued() || givenUp_.erase(found->first) > 0;
     return addTask({.kind = Task::Kind::kOpened,
                     .client = found->first,
-                    .opened = {event.peer(), event.listener(), event.continued(), event.offset()}});
+                    .opened = {event.peer(), event.listener(), continued, event.offset()}});
   }
   // Said once more, over a new stream. What we have of its input and the gateway does not know of is told again.
   session.told = std::min(session.told, event.offset());

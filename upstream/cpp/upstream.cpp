@@ -12,7 +12,10 @@ using google::protobuf::Empty;
 // One bidirectionalStreaming call: one read and one write under way at most.
 class Call final : public grpc::ServerBidiReactor<Input, Output>, public std::enable_shared_from_this<Call> {
  public:
-  explicit Call(std::shared_ptr<Core> core) : core_(std::move(core)), stream_(std::make_shared<Stream>()) {}
+  Call(std::shared_ptr<Core> core, bool helloComes)
+      : core_(std::move(core)), stream_(std::make_shared<Stream>()) {
+    stream_->helloComes = helloComes;
+  }
 
   void launch() {
     self_ = shared_from_this();
@@ -131,8 +134,9 @@ class Upstream::Service final : public wire::UpstreamPeerService::CallbackServic
  public:
   explicit Service(std::shared_ptr<Core> core) : core_(std::move(core)) {}
 
-  grpc::ServerBidiReactor<Input, Output>* bidirectionalStreaming(grpc::CallbackServerContext*) override {
-    auto call = std::make_shared<Call>(core_);
+  grpc::ServerBidiReactor<Input, Output>* bidirectionalStreaming(
+      grpc::CallbackServerContext* context) override {
+    auto call = std::make_shared<Call>(core_, context->client_metadata().contains("paradoxplex-extensions"));
     call->launch();
     return call.get();
   }

@@ -32,7 +32,7 @@ enum class CloseMode { kFlush, kNow };
 struct Opened {
   std::string peer;        // "192.0.2.1:4711"; empty with the plain contract
   std::string listener;    // the name of the gateway's listener
-  bool continued = false;  // another upstream, or an earlier life of this one, had it
+  bool continued = false;  // another upstream, or an earlier life of this one, may have had it
   uint64_t offset =
       0;  // of the first byte that comes; below what the other one saw if that was not acknowledged
 };

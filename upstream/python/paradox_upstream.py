@@ -66,6 +66,7 @@ MARK_SECONDS, MARK_BYTES, MARKS_A_MESSAGE = 0.05, 64 << 10, 256
 REPLAY_BYTES = 8 << 20  # unacknowledged replies of one lane; then send() waits
 INPUT_BYTES = 4 << 20  # input of one plain stream that waits for the handler; then it is not read
 ORPHAN_SECONDS = 60  # a lane that nobody goes on with is dropped, its clients are closed
+MOST_GIVEN_UP = 100_000  # of those clients, remembered: to come again they are not new
 PLAIN_IDLE_SECONDS = 3600  # plain contract: a client that is silent for so long is taken for gone
 OVERHEAD = 256  # counted for each reply beside its bytes
 
@@ -83,7 +84,8 @@ class Handler:
     upstream = None
 
     def on_opened(self, client, opened):
-        """opened.continued: another upstream, or an earlier life of this one, had it; opened.offset: where it stands."""
+        """opened.continued: another upstream, or an earlier life of this one, may have had it; opened.offset: where it
+        stands."""
 
     def on_bytes(self, client, data, offset):
         """False: not dealt with yet; upstream.handled() acknowledges it later. Anything else: done."""
@@ -145,6 +147,7 @@ class Upstream:
         self._tasks_come, self._room, self._writable = (threading.Condition(self._lock) for _ in range(3))
         self._sessions, self._lanes, self._streams = {}, {}, []
         self._tasks, self._due = collections.deque(), set()
+        self._given_up = {}  # clients, in order
         self._blocked = 0  # calls that wait for room: meanwhile everything is read
         self._broadcast = None, 0  # lane and number of the last broadcast that was not a handler's
         self._drafts = self._current = None  # of the handler's call under way
@@ -276,7 +279,8 @@ class Upstream:
             session = None
         if session is None:
             self._sessions[client] = session = Session(event.offset, False)
-            self._task('opened', client, Opened(event.peer, event.listener, event.continued, event.offset))
+            continued = event.continued or self._given_up.pop(client, None) is not None
+            self._task('opened', client, Opened(event.peer, event.listener, continued, event.offset))
         session.home, session.announced_on, session.plain = stream.own, stream, False
         session.assignment = event.assignment
         # Said once more, over a new stream: what we have of its input and the gateway does not know of is told again.
@@ -534,6 +538,9 @@ class Upstream:
                 self._end(client, 'silent for too long')
             elif not session.plain and session.home and session.home.dead:
                 self._end(client, 'the gateway is gone')
+                self._given_up[client] = True
+                while len(self._given_up) > MOST_GIVEN_UP:
+                    del self._given_up[next(iter(self._given_up))]
 
     # --- gRPC ---
 
