@@ -242,15 +242,17 @@ TEST_P(RealServer, PgbenchSeesNothing) {
   Program fill(pgbench(serverPort, {"-i", "-q"}), dir.path() + "/fill.log");
   ASSERT_EQ(fill.wait(), 0) << fill.log();
   startGateway();
-  runInTrouble(
-      [&] {
-        return std::make_unique<Program>(
-            pgbench(gateway->port(), {"-n", "-c", "20", "-j", "2", "-T", std::to_string(secondsOfLoad())}),
-            dir.path() + "/pgbench.log");
-      },
-      [](const std::string& log) {
-        EXPECT_NE(log.find("number of failed transactions: 0 "), std::string::npos) << log;
-      });
+  std::vector<std::string> load{"-n", "-c", "20", "-j", "2", "-T", std::to_string(secondsOfLoad())};
+  for (bool connectsEachTime : {false, true}) {
+    if (connectsEachTime) load.push_back("-C");
+    runInTrouble(
+        [&] {
+          return std::make_unique<Program>(pgbench(gateway->port(), load), dir.path() + "/pgbench.log");
+        },
+        [](const std::string& log) {
+          EXPECT_NE(log.find("number of failed transactions: 0 "), std::string::npos) << log;
+        });
+  }
   // What the benchmark promises: the balances of all levels add up to the same sum.
   Program check(
       {bin + "psql", "-h", "127.0.0.1", "-U", "bench", "-p", std::to_string(gateway->port()), "-At", "-c",
