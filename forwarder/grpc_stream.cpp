@@ -8,9 +8,9 @@ namespace ppx {
 namespace {
 
 constexpr char kMethod[] = "/upstream.grpc.service.UpstreamPeerService/bidirectionalStreaming";
-// How soon a reply that found no free segment is tried again; the session with the largest backlog ends
-// meanwhile.
-constexpr int kRetryMs = 5;
+// How soon a reply that found no free segment is tried again (the session with the largest backlog ends
+// meanwhile), or a read that found too many events.
+constexpr std::chrono::milliseconds kRetry{5};
 constexpr size_t kMostNews = 64 << 10;  // waiting ones, beyond which nobody is told that a client is unknown
 
 }  // namespace
@@ -96,7 +96,14 @@ void GrpcStream::onStarted(bool ok) {
 
 void GrpcStream::readNext() {
   incoming_.Clear();
-  call_->Read(&incoming_, &read_);
+  if (sink_.isFull())
+    retryAlarm_.Set(queue_, std::chrono::system_clock::now() + kRetry, &readAgain_);
+  else
+    call_->Read(&incoming_, &read_);
+}
+
+void GrpcStream::onReadAgain(bool) {
+  readNext();
 }
 
 void GrpcStream::onRead(bool ok) {
@@ -252,7 +259,7 @@ void GrpcStream::deliver() {
     }
     return readNext();
   }
-  retryAlarm_.Set(queue_, std::chrono::system_clock::now() + std::chrono::milliseconds(kRetryMs), &retry_);
+  retryAlarm_.Set(queue_, std::chrono::system_clock::now() + kRetry, &retry_);
 }
 
 void GrpcStream::onRetry(bool) {

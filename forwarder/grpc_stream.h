@@ -25,6 +25,8 @@ class StreamEventSink {
  public:
   virtual ~StreamEventSink() = default;
   virtual void post(StreamEvent event, bool wake) = 0;
+  // So many events wait that what makes more of them is not read: nobody may fill our memory with marks.
+  virtual bool isFull() const = 0;
 };
 
 class GrpcStream : public std::enable_shared_from_this<GrpcStream> {
@@ -61,6 +63,7 @@ class GrpcStream : public std::enable_shared_from_this<GrpcStream> {
   void onStarted(bool ok);
   void onRead(bool ok);
   void onRetry(bool ok);
+  void onReadAgain(bool ok);
   void onWritten(bool ok);
   void onWritesDone(bool ok);
   void onFinished(bool ok);
@@ -85,16 +88,16 @@ class GrpcStream : public std::enable_shared_from_this<GrpcStream> {
   std::unique_ptr<grpc::GenericClientAsyncReaderWriter> call_;
   std::shared_ptr<GrpcStream> self_;  // while an operation is under way
   Operation started_{this, &GrpcStream::onStarted}, read_{this, &GrpcStream::onRead},
-      retry_{this, &GrpcStream::onRetry}, written_{this, &GrpcStream::onWritten},
-      writesDone_{this, &GrpcStream::onWritesDone}, finished_{this, &GrpcStream::onFinished},
-      tick_{this, &GrpcStream::onTick};
+      retry_{this, &GrpcStream::onRetry}, readAgain_{this, &GrpcStream::onReadAgain},
+      written_{this, &GrpcStream::onWritten}, writesDone_{this, &GrpcStream::onWritesDone},
+      finished_{this, &GrpcStream::onFinished}, tick_{this, &GrpcStream::onTick};
 
   // Completion thread only.
   grpc::ByteBuffer incoming_;
   grpc::Slice incomingSlice_;
   Reply reply_;
   ReplyRouter::Cursor cursor_;
-  grpc::Alarm retryAlarm_;
+  grpc::Alarm retryAlarm_;  // of a delivery, or of a read
   grpc::Status status_;
   std::unique_ptr<StreamExtension> extension_;
   grpc::Alarm tickAlarm_;

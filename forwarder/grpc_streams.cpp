@@ -71,10 +71,12 @@ StreamId GrpcStreams::open(const StreamTarget& target) {
         std::make_unique<StreamExtension>(*options_.table, options_.self, options_.gateway, target, lanes_);
   auto stream = std::make_shared<GrpcStream>(id, target, router_, *this, std::move(extension));
   streams_.emplace(id, stream);
-  stream->start(*peerOf(target).stub, queue_,
-                {{"paradoxplex-gateway", uuidText(options_.gateway)},
-                 {"paradoxplex-forwarder", std::to_string(options_.self.row)},
-                 {"paradoxplex-incarnation", std::to_string(options_.self.incarnation)}});
+  std::vector<std::pair<std::string, std::string>> metadata{
+      {"paradoxplex-gateway", uuidText(options_.gateway)},
+      {"paradoxplex-forwarder", std::to_string(options_.self.row)},
+      {"paradoxplex-incarnation", std::to_string(options_.self.incarnation)}};
+  if (target.extended) metadata.emplace_back("paradoxplex-extensions", std::to_string(kExtensionsVersion));
+  stream->start(*peerOf(target).stub, queue_, metadata);
   return id;
 }
 
@@ -129,6 +131,7 @@ void GrpcStreams::post(StreamEvent event, bool wake) {
     std::lock_guard lock(eventMutex_);
     events_.push_back(std::move(event));
     eventsWaiting_.store(true);
+    if (events_.size() >= kMostEvents) wake = !full_.exchange(true) || wake;
   }
   if (wake) wake_();
 }
@@ -144,6 +147,7 @@ void GrpcStreams::collect(std::vector<StreamEvent>& events) {
     std::lock_guard lock(eventMutex_);
     events.swap(events_);
     eventsWaiting_.store(false);
+    full_.store(false);
   }
   for (const StreamEvent& event : events) {
     if (event.type != StreamEvent::Type::kEnded) continue;

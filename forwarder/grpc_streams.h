@@ -38,6 +38,9 @@ class GrpcStreams : public StreamPort, public StreamEventSink {
   void cancel(StreamId stream) override;
   void collect(std::vector<StreamEvent>& events) override;
   void post(StreamEvent event, bool wake) override;  // StreamEventSink: any thread
+  bool isFull() const override { return full_.load(); }
+
+  static constexpr size_t kMostEvents = 64 << 10;
 
  private:
   struct Peer {  // an upstream's channel, for one life of its slot
@@ -65,7 +68,7 @@ class GrpcStreams : public StreamPort, public StreamEventSink {
 
   std::mutex eventMutex_;
   std::vector<StreamEvent> events_;
-  std::atomic<bool> eventsWaiting_{false};
+  std::atomic<bool> eventsWaiting_{false}, full_{false};
   std::thread thread_;
 };
 

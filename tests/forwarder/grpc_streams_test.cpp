@@ -1,0 +1,114 @@
+// The streams over real gRPC, to an upstream in this process that says more than it should.
+#include "forwarder/grpc_streams.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <thread>
+
+#include "forwarder/upstream_wire.h"
+#include "tests/common/table_testing.h"
+#include "upstream.grpc.pb.h"
+
+namespace ppx {
+namespace {
+
+namespace wire = ::upstream::grpc::service;
+
+// Says hello, then sends so many messages, each full of marks of one client.
+class Marker final : public wire::UpstreamPeerService::Service {
+ public:
+  Marker(std::string client, int messages) : client_(std::move(client)), messages_(messages) {}
+  bool isDone() const { return done_; }
+
+ private:
+  using Stream = grpc::ServerReaderWriter<wire::OutputStreamRequest, wire::InputStreamRequest>;
+
+  grpc::Status bidirectionalStreaming(grpc::ServerContext*, Stream* stream) override {
+    wire::OutputStreamRequest hello, marks;
+    hello.mutable_hello()->set_version(kExtensionsVersion);
+    for (const char* name : {"events", "close", "resume"}) hello.mutable_hello()->add_capabilities(name);
+    hello.mutable_hello()->set_instance_id("marker");
+    for (size_t i = 0; i < kMaxMarks; ++i) marks.add_marks()->set_client_uuid(client_);
+    stream->Write(hello);
+    for (int i = 0; i < messages_; ++i)
+      if (!stream->Write(marks)) return grpc::Status::CANCELLED;
+    done_ = true;
+    wire::InputStreamRequest ignored;
+    while (stream->Read(&ignored)) {
+    }
+    return grpc::Status::OK;
+  }
+
+  std::string client_;
+  int messages_;
+  std::atomic<bool> done_{false};
+};
+
+bool waitFor(const std::function<bool()>& holds, std::chrono::milliseconds within) {
+  const auto deadline = std::chrono::steady_clock::now() + within;
+  while (!holds()) {
+    if (std::chrono::steady_clock::now() >= deadline) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return true;
+}
+
+TEST(GrpcStreams, ReadNoMoreMarksThanSessionsTakeIn) {
+  using std::chrono::milliseconds;
+  constexpr int kMessages = 100;
+  constexpr size_t kMarks = kMessages * kMaxMarks;
+  Table table = testing::smallTable();
+  const WorkerId self = testing::kForwarder;
+  const SlotRef ref = testing::owned(table);
+  Marker marker(uuidText(SessionTable(table).uuid(ref.slot)), kMessages);
+  int port = 0;
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+  builder.RegisterService(&marker);
+  auto server = builder.BuildAndStart();
+  ASSERT_NE(server, nullptr);
+
+  Journal journal(table, self);
+  Doorbells doorbells = std::move(*Doorbells::create());
+  ReplyRouter router(table, doorbells, journal, self);
+  {
+    GrpcStreams::Options options;
+    options.self = self;
+    options.table = &table;
+    GrpcStreams streams(options, router, [] {});
+    const StreamId stream =
+        streams.open({.host = "127.0.0.1", .port = static_cast<uint32_t>(port), .extended = true});
+    ASSERT_TRUE(waitFor([&] { return streams.isFull(); }, milliseconds(20'000)));
+    EXPECT_FALSE(waitFor([&] { return marker.isDone(); }, milliseconds(300)));
+    std::vector<StreamEvent> events;
+    streams.collect(events);
+    EXPECT_LE(events.size(), GrpcStreams::kMostEvents + kMaxMarks);
+    // Nothing of it is lost.
+    size_t marks = 0;
+    auto count = [&] {
+      for (const StreamEvent& event : events) marks += event.type == StreamEvent::Type::kMarked ? 1 : 0;
+    };
+    count();
+    EXPECT_TRUE(waitFor(
+        [&] {
+          streams.collect(events);
+          count();
+          return marks >= kMarks;
+        },
+        milliseconds(20'000)));
+    EXPECT_EQ(marks, kMarks);
+    streams.cancel(stream);
+    EXPECT_TRUE(waitFor(
+        [&] {
+          streams.collect(events);
+          return !events.empty() && events.back().type == StreamEvent::Type::kEnded;
+        },
+        milliseconds(20'000)));
+  }
+  server->Shutdown(std::chrono::system_clock::now());
+}
+
+}  // namespace
+}  // namespace ppx
