@@ -272,15 +272,21 @@ TEST_F(AcceptorProcess, PassesByAForwarderThatDoesNotRead) {
 TEST_F(AcceptorProcess, GivesANewCustodianWhatIsNotHandedOffYet) {
   for (auto& forwarder : forwarders) forwarder->setDeaf(true);
   startAll();
-  connect(2 * handoff::kMaxUnacknowledged + 200);
+  constexpr size_t kMost = 2 * handoff::kMaxUnacknowledged, kRoom = 3, kPending = 5;
+  connect(kMost - kRoom);
   ASSERT_TRUE(runUntil(io, [&] {
-    return slotsIn(SlotState::kHandoff) == 2 * handoff::kMaxUnacknowledged &&
-           custodian->held() > 2 * handoff::kMaxUnacknowledged;
+    return slotsIn(SlotState::kHandoff) == kMost - kRoom && custodian->held() == kMost - kRoom;
   }));
-  const size_t pending = custodian->held() - 2 * handoff::kMaxUnacknowledged;
+  // It finds them all at once, and accepts more than it can hand off.
+  acceptor.signal(SIGSTOP);
+  ASSERT_EQ(::waitpid(acceptor.pid(), nullptr, WUNTRACED), acceptor.pid());
+  connect(kRoom + kPending);
+  acceptor.signal(SIGCONT);
+  ASSERT_TRUE(runUntil(
+      io, [&] { return slotsIn(SlotState::kHandoff) == kMost && custodian->held() == kMost + kPending; }));
   custodian.reset();
   startCustodian();
-  EXPECT_TRUE(runUntil(io, [&] { return custodian->held() == pending; }));
+  EXPECT_TRUE(runUntil(io, [&] { return custodian->held() == kPending; }));
 }
 
 TEST_F(AcceptorProcess, LeavesASessionOfADeadForwarderToItsSuccessor) {
