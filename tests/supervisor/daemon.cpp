@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -121,6 +122,18 @@ std::string Daemon::waitFor(const std::string& text, int deadlineMs) {
     Millis left = end - monotonicMillis();
     if (left <= 0 || !readMore(static_cast<int>(left))) return "";
   }
+}
+
+std::vector<std::string> Daemon::waitForAll(const std::vector<std::string>& texts, int deadlineMs) {
+  const Millis end = monotonicMillis() + deadlineMs;
+  std::vector<std::string> lines(texts.size());
+  while (std::find(lines.begin(), lines.end(), "") != lines.end()) {
+    const std::string line = waitFor("", static_cast<int>(end - monotonicMillis()));
+    if (line.empty()) break;
+    for (size_t i = 0; i < texts.size(); ++i)
+      if (lines[i].empty() && line.find(texts[i]) != std::string::npos) lines[i] = line;
+  }
+  return lines;
 }
 
 bool Daemon::everybodyGone(int deadlineMs) {

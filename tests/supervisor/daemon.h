@@ -41,6 +41,8 @@ class Daemon {
   void startBeside();
   // The next line that contains `text`, or "" at the deadline. Lines before it are gone.
   std::string waitFor(const std::string& text, int deadlineMs = 20'000);
+  // For each text a line that contains it, in whatever order; "" for those that did not come by the deadline.
+  std::vector<std::string> waitForAll(const std::vector<std::string>& texts, int deadlineMs = 20'000);
   // The line after which clients are served.
   bool serves() { return !waitFor("listening on").empty(); }
   // The exit code of paradoxd; -signal.

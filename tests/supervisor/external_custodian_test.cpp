@@ -15,6 +15,10 @@
 namespace ppx::test {
 namespace {
 
+using ::testing::Each;
+using ::testing::IsEmpty;
+using ::testing::Not;
+
 constexpr int kDeadlineMs = 20'000;
 
 class ExternalCustodian : public ::testing::Test {
@@ -77,9 +81,10 @@ TEST_F(ExternalCustodian, HasASuccessorWhenItIsKilled) {
   ASSERT_TRUE(daemon.serves()) << daemon.said();
   kill(first);
   Process second = startCustodian();
-  ASSERT_FALSE(daemon.waitFor("custodian is ready (pid " + std::to_string(second.pid)).empty())
+  ASSERT_THAT(daemon.waitForAll({"custodian is ready (pid " + std::to_string(second.pid),
+                                 "the custodian holds what a successor needs"}),
+              Each(Not(IsEmpty())))
       << daemon.said();
-  ASSERT_FALSE(daemon.waitFor("the custodian holds what a successor needs").empty()) << daemon.said();
   EXPECT_EQ(daemon.stop(), kExitOrderly);
   EXPECT_EQ(end(second), "exit code 0");
 }

@@ -12,7 +12,10 @@
 namespace ppx::test {
 namespace {
 
+using ::testing::Each;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
 
 constexpr char kTwoListeners[] =
     "[[listener]]\nname = 'one'\nport = 0\n[[listener]]\nname = 'two'\nport = 0\npool = 'games'\n";
@@ -63,13 +66,8 @@ TEST_F(Reload, OpensAndClosesListenersAndLeavesTheOthers) {
 TEST_F(Reload, ListenersLieWithTheCustodianForASuccessor) {
   ASSERT_EQ(reload(std::string(kTwoListeners) + kRest).status, 200);
   auto before = listeners();
-  // Two processes say these, in either order.
-  for (bool accepted = false, held = false; !accepted || !held;) {
-    std::string line = daemon.waitFor("");
-    ASSERT_FALSE(line.empty());
-    accepted = accepted || line.find("got 2 listeners") != std::string::npos;
-    held = held || line.find("the custodian holds what a successor needs") != std::string::npos;
-  }
+  ASSERT_THAT(daemon.waitForAll({"got 2 listeners", "the custodian holds what a successor needs"}),
+              Each(Not(IsEmpty())));
   EXPECT_EQ(daemon.stop(SIGKILL), -SIGKILL);
   daemon.startBeside();
   ASSERT_TRUE(daemon.serves());

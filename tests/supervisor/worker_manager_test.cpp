@@ -13,7 +13,10 @@
 namespace ppx::test {
 namespace {
 
+using ::testing::Each;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
 
 TEST(Workers, AKilledOneIsStartedAgainInItsRowAndTheOthersHearOfIt) {
   Daemon daemon(smallConfig());
@@ -24,8 +27,10 @@ TEST(Workers, AKilledOneIsStartedAgainInItsRowAndTheOthersHearOfIt) {
   uint64_t before = table.worker(kFirstForwarderRow).incarnation.load();
   ASSERT_EQ(static_cast<int>(table.worker(kFirstForwarderRow).pid.load()), forwarder);
   ::kill(forwarder, SIGKILL);
-  EXPECT_FALSE(daemon.waitFor("heard that row 0 incarnation " + std::to_string(before) + " died").empty());
-  int successor = pidIn(daemon.waitFor("forwarder-0 is ready"));
+  const auto lines = daemon.waitForAll(
+      {"forwarder-0 is ready", "heard that row 0 incarnation " + std::to_string(before) + " died"});
+  EXPECT_THAT(lines, Each(Not(IsEmpty())));
+  const int successor = pidIn(lines[0]);
   EXPECT_NE(successor, 0);
   EXPECT_NE(successor, forwarder);
   EXPECT_GT(table.worker(kFirstForwarderRow).incarnation.load(), before);
@@ -98,8 +103,8 @@ TEST(Workers, ACustodianThatDiedIsFilledAgain) {
   int custodian = pidIn(daemon.waitFor("custodian is ready"));
   ASSERT_TRUE(daemon.serves());
   ::kill(custodian, SIGKILL);
-  ASSERT_FALSE(daemon.waitFor("custodian is ready").empty());
-  ASSERT_FALSE(daemon.waitFor("the custodian holds what a successor needs").empty());
+  ASSERT_THAT(daemon.waitForAll({"custodian is ready", "the custodian holds what a successor needs"}),
+              Each(Not(IsEmpty())));
   Table table = daemon.table();
   EXPECT_EQ(table.worker(kCustodianRow).restarts.load(), 1u);
   EXPECT_EQ(daemon.stop(), kExitOrderly);
