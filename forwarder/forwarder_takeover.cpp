@@ -189,6 +189,9 @@ void Forwarder::onMissing(const custody::Record& record) {
   SlotWord word = SessionTable(serving_->table).word(ref.slot);
   auto age =
       monotonicMillis() - static_cast<Millis>(serving_->table.session(ref.slot).acceptedMs.load(kRelaxed));
+  logDebug("descriptor_missing", {{"slot", ref.slot}},
+           "custody has no descriptor for the session in slot {} ({}, {} ms old)", ref.slot,
+           slotStateName(word.state), age);
   if (word.state == SlotState::kHandoff && word.generation == ref.generation &&
       (age < kCustodyPatienceMs || hasGiver(ref.slot)))
     return;

@@ -133,16 +133,19 @@ TEST_P(Resume, AnUpstreamThatIsKilledCostsNobodyAByteOfItsAnswers) {
   gateway.waitForUpstream(port);
   std::vector<std::unique_ptr<WorkerProcess>> workers;
   auto clients = swarm(gateway, 40, 21);
-  pid_t oldest = worker.pid();
+  WorkerProcess* oldest = &worker;
   for (int i = 0; i < 4 && !HasFailure(); ++i) {
     workers.push_back(std::make_unique<WorkerProcess>(GetParam().command()));
     gateway.addUpstream(portOf(*workers.back()));
     gateway.waitForUpstream(portOf(*workers.back()));
     clients->runFor(100 * kMillisecond);
-    ::kill(oldest, SIGKILL);
-    oldest = workers.back()->pid();
+    ::kill(oldest->pid(), SIGKILL);
     clients->runFor(200 * kMillisecond);
     expectIntact(*clients);
+    // The next worker may be given its port.
+    gateway.deleteUpstream(portOf(*oldest));
+    gateway.waitForUpstreamGone(portOf(*oldest));
+    oldest = workers.back().get();
   }
 }
 

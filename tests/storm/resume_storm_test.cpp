@@ -1,7 +1,7 @@
 // SIGKILL of random processes of the gateway under load, the next as soon as all is whole again, with upstreams that
 // have `resume`: nobody is closed, and no byte is lost, doubled or out of order. PPX_SEED repeats a run's choices,
 // PPX_KILLS and PPX_CLIENTS make it longer or larger, PPX_PACE is each client's bytes a second (0: all that goes),
-// PPX_STORM_LOG prints each kill, and the log.
+// PPX_STORM_LOG is the level of the log, which is then printed, and each kill with it.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -42,6 +42,7 @@ class ResumeStorm : public ::testing::Test {
                            .acceptors = 2,
                            .workers = "respawn_backoff_min = \"10ms\"\nrespawn_backoff_max = \"50ms\"\n",
                            .halfCloseTimeout = 60s};
+    if (const char* level = std::getenv("PPX_STORM_LOG")) options.logLevel = level;
     for (size_t i = 0; i < upstreams; ++i) {
       workers_.push_back(std::make_unique<WorkerProcess>(upstream_));
       options.upstreams.push_back(workers_.back()->port());
