@@ -34,6 +34,30 @@ class HostileUpstream : public ::testing::Test {
     std::optional<Client> client;
   };
   static Json restart(const Gateway& gateway) { return operate(gateway, "/admin/forwarders/restart"); }
+  static void waitUntilHalfClosed(const Gateway& gateway, uint16_t port, const std::future<Json>& over) {
+    waitUntil("a half-closed stream", [&] {
+      return gateway.upstream(port).dump().find("draining") != std::string::npos ||
+             over.wait_for(0ms) == std::future_status::ready;
+    });
+  }
+  // Random bytes, as many as go until all that lies between the client and an upstream that reads nothing is full.
+  static std::string fill(Client& client) {
+    std::string much = randomBytes(3 << 20, 7);
+    size_t sent = 0;
+    for (int quiet = 0; quiet < 20 && sent < much.size();) {
+      size_t took = client.sendSome(std::string_view(much).substr(sent));
+      sent += took;
+      quiet = took == 0 ? quiet + 1 : 0;
+      if (took == 0) (void)client.receiveFor(10ms);
+    }
+    much.resize(sent);
+    return much;
+  }
+  static std::string receiveAll(Client& client, size_t bytes) {
+    std::string got;
+    while (got.size() < bytes) got += client.receive(std::min<size_t>(4096, bytes - got.size()), 20s);
+    return got;
+  }
 };
 
 TEST_F(HostileUpstream, ThatNeverEndsItsStreamKeepsNobodyAndItsLateRepliesArrive) {
@@ -64,10 +88,7 @@ TEST_F(HostileUpstream, ThatEndsItsStreamWithAnErrorCostsNobodyHisConnection) {
   Gateway& gateway = served.gateway;
   Client& client = *served.client;
   auto over = std::async(std::launch::async, [&] { return restart(gateway); });
-  waitUntil("a half-closed stream", [&] {
-    return gateway.upstream(upstream.port()).dump().find("draining") != std::string::npos ||
-           over.wait_for(0ms) == std::future_status::ready;
-  });
+  waitUntilHalfClosed(gateway, upstream.port(), over);
   upstream.endStreams(false);
   EXPECT_EQ(over.get().at("state"), "done");
   EXPECT_EQ(client.exchange("after"), "after");
@@ -80,25 +101,37 @@ TEST_F(HostileUpstream, ThatNeedsLongToReadLosesNoByte) {
   Client& client = *served.client;
   // It stops reading in the middle of much, and goes on only after the sessions have moved without it.
   upstream.setHanging(true);
-  std::string much = randomBytes(3 << 20, 7);
-  size_t sent = 0;
-  for (int quiet = 0; quiet < 20 && sent < much.size();) {
-    size_t took = client.sendSome(std::string_view(much).substr(sent));
-    sent += took;
-    quiet = took == 0 ? quiet + 1 : 0;
-    if (took == 0) (void)client.receiveFor(10ms);
-  }
-  auto over = std::async(std::launch::async, [&] { return restart(gateway); });
-  EXPECT_EQ(over.get().at("state"), "done");
+  std::string want = fill(client);
+  EXPECT_EQ(restart(gateway).at("state"), "done");
   upstream.setHanging(false);
-  std::string got;
-  while (got.size() < sent) got += client.receive(std::min<size_t>(4096, sent - got.size()), 20s);
+  std::string got = receiveAll(client, want.size());
   // Order across a move that did not wait is not promised; that nothing is lost or doubled is.
-  std::string want = much.substr(0, sent);
   std::sort(got.begin(), got.end());
   std::sort(want.begin(), want.end());
   EXPECT_TRUE(got == want);
   EXPECT_EQ(client.receiveFor(200ms), "");
+}
+
+TEST_F(HostileUpstream, ThatNeedsFourSecondsToReadIsWaitedForAndTheOrderIsKept) {
+  InTestUpstream upstream;
+  GatewayOptions patient = options(upstream.port());
+  patient.workers = "barrier_timeout = \"30s\"\n";
+  Served served(patient);
+  Gateway& gateway = served.gateway;
+  Client& client = *served.client;
+  upstream.setHanging(true);
+  const std::string want = fill(client);
+  auto over = std::async(std::launch::async, [&] { return restart(gateway); });
+  waitUntilHalfClosed(gateway, upstream.port(), over);
+  EXPECT_EQ(over.wait_for(4s), std::future_status::timeout) << "the move has not waited for the barrier";
+  upstream.setHanging(false);
+  EXPECT_TRUE(receiveAll(client, want.size()) == want);
+  EXPECT_EQ(over.get().at("state"), "done");
+  EXPECT_EQ(client.exchange("after"), "after");
+  auto moves = events(gateway, "forwarder_moved");
+  ASSERT_EQ(moves.size(), 1u);
+  EXPECT_EQ(moves[0].at("moved"), 1);
+  EXPECT_EQ(moves[0].at("in_doubt"), 0);
 }
 
 TEST_F(HostileUpstream, ThatIsStoppedHoldsTheRestartUpNoLongerThanTheBarrier) {
