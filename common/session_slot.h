@@ -76,6 +76,7 @@ struct alignas(64) SessionSlot {
       lastPassedMs;  // monotonic: the last input that a stream took; 0: none yet; kPassing; owner
   Atomic<uint64_t>
       lost;  // by compare-and-swap: the last sign of a dead owner, until it is served again (last_sign.h)
+  Atomic<uint64_t> announcements;  // how often upstreams were told of it, over all lives of the slot; owner
 };
 static_assert(sizeof(SessionSlot) == 256);
 static_assert(offsetof(SessionSlot, peerHigh) == 64 && offsetof(SessionSlot, inReceived) == 128 &&

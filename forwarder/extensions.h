@@ -39,7 +39,8 @@ struct SessionNews {
   std::string listener;     // kOpened
   bool continued = false;   // kOpened: another instance may know of it
   uint64_t offset = 0;      // kOpened
-  uint32_t assignment = 0;  // kOpened
+  uint32_t assignment = 0;  // kOpened, with `resume`; and this:
+  uint64_t announcement = 0;
   std::string_view reason;  // kClosed: of a literal
 };
 

@@ -223,7 +223,13 @@ void GrpcStream::onUnknownClient() {
   writeNextLocked();
 }
 
+bool GrpcStream::canWrite() {
+  std::lock_guard lock(mutex_);
+  return !halfClosing_ && !readEnded_;
+}
+
 void GrpcStream::reportPositions() {
+  if (!canWrite()) return;
   std::vector<LanePosition> positions = extension_->news();
   if (positions.empty()) return;
   std::lock_guard lock(mutex_);
@@ -233,7 +239,7 @@ void GrpcStream::reportPositions() {
 }
 
 void GrpcStream::onTick(bool) {
-  Millis next = extension_->tick(monotonicMillis());
+  Millis next = extension_->tick(monotonicMillis(), canWrite());
   reportPositions();
   {
     std::lock_guard lock(mutex_);

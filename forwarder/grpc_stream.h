@@ -73,6 +73,7 @@ class GrpcStream : public std::enable_shared_from_this<GrpcStream> {
   void onHello();
   bool takeMarks();
   void onUnknownClient();
+  bool canWrite();  // what is queued now still goes out
   void reportPositions();
   void fail(std::string reason);
   void readNext();

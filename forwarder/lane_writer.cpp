@@ -34,6 +34,7 @@ std::optional<LaneWriter> LaneWriter::claim(const Table& table, uint32_t index, 
     if (isAlive(table, owner) || !row.owner.compare_exchange_strong(owner, mine)) return std::nullopt;
   }
   failpoint("lane.claimed");
+  const uint64_t claimNumber = row.claims.fetch_add(1) + 1;
   row.releasedMs.store(0);
   if (row.instance.load() != instance) {
     // In this order: a cursor means nothing without its instance, and numbers start again with it.
@@ -42,7 +43,7 @@ std::optional<LaneWriter> LaneWriter::claim(const Table& table, uint32_t index, 
     row.pushed.store(0);
     row.instance.store(instance);
   }
-  return LaneWriter(row, index, self, instance);
+  return LaneWriter(row, index, self, instance, claimNumber);
 }
 
 void LaneWriter::release(bool handedOver) {

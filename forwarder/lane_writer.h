@@ -22,6 +22,8 @@ class LaneWriter {
 
   uint32_t index() const { return index_; }
   uint64_t pushed() const { return row_->pushed.load(); }
+  // Higher than that of everybody who has had the lane before.
+  uint64_t claimNumber() const { return claim_; }
   // The process of the lane's own row waits for it.
   static bool isWanted(const Table& table, uint32_t index);
 
@@ -36,13 +38,14 @@ class LaneWriter {
   }
 
  private:
-  LaneWriter(LaneRow& row, uint32_t index, const WorkerId& self, uint64_t instance)
-      : row_(&row), index_(index), self_(self), instance_(instance) {}
+  LaneWriter(LaneRow& row, uint32_t index, const WorkerId& self, uint64_t instance, uint64_t claim)
+      : row_(&row), index_(index), self_(self), instance_(instance), claim_(claim) {}
 
   LaneRow* row_;
   uint32_t index_;
   WorkerId self_;
   uint64_t instance_;
+  uint64_t claim_;
 };
 
 // An upstream's instance as the table has it: never 0, different for each life of its slot.

@@ -104,6 +104,7 @@ class Session {
   void serveBy(uint64_t instance);
   bool wasAnnounced() const { return (flags() & kSessionAnnounced) != 0; }
   void setAnnounced() { setFlag(kSessionAnnounced); }
+  uint64_t nextAnnouncement() { return slot().announcements.fetch_add(1) + 1; }
   bool isContinued() const { return (flags() & kSessionContinued) != 0; }
   void setContinued() { setFlag(kSessionContinued); }
 

@@ -1,6 +1,7 @@
 #include "forwarder/stream_extension.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace ppx {
 namespace {
@@ -81,11 +82,10 @@ void StreamExtension::forget(uint32_t index) {
   std::erase_if(held_, [index](const Held& held) { return held.writer.index() == index; });
 }
 
-Millis StreamExtension::tick(Millis now) {
+Millis StreamExtension::tick(Millis now, bool canAttach) {
   if (!accepted_ || (capabilities_ & kResume) == 0) return 0;
   const uint32_t own = laneIndex(upstream_, self_.row);
-  LaneRow& row = table_->lane(own);
-  if (lane(0) == nullptr) row.wanted.store(tryClaim(own) ? 0 : self_.incarnation);
+  if (lane(0) == nullptr) wantOwn(own, canAttach);
   for (size_t i = held_.size(); i-- > 0;) {
     LaneWriter writer = held_[i].writer;
     if (writer.index() == own || !LaneWriter::isWanted(*table_, writer.index())) continue;
@@ -93,12 +93,22 @@ Millis StreamExtension::tick(Millis now) {
     forget(writer.index());
     writer.release(true);
   }
-  if (now >= scanAt_) {
+  if (canAttach && now >= scanAt_) {
     scanAt_ = now + kIdleMs;
     adoptOrphans(now);
   }
   bool busy = lane(0) == nullptr || hasNews();
   return busy ? kReportMs : kIdleMs;
+}
+
+void StreamExtension::wantOwn(uint32_t own, bool canAttach) {
+  LaneRow& row = table_->lane(own);
+  if (canAttach) {
+    wants_ = !tryClaim(own);
+    row.wanted.store(wants_ ? self_.incarnation : 0);
+  } else if (std::exchange(wants_, false)) {
+    row.wanted.store(0);  // it may go on with others
+  }
 }
 
 // What other rows left unfinished with this instance of the upstream.
@@ -132,7 +142,7 @@ std::vector<LanePosition> StreamExtension::news() {
   for (Held& held : held_) {
     uint64_t pushed = held.writer.pushed();
     if (held.attached && held.told == pushed) continue;
-    positions.push_back({number(held.writer.index()), pushed, !held.attached});
+    positions.push_back({number(held.writer.index()), pushed, !held.attached, held.writer.claimNumber()});
     held.attached = true;
     held.told = pushed;
   }

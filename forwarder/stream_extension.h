@@ -37,8 +37,9 @@ class StreamExtension {
   std::optional<SlotRef> markedSession(const std::optional<Uuid>& client, uint64_t offset,
                                        std::string& reason) const;
 
-  // Takes lanes that nobody has, and gives back those that their row wants again. When to call it again.
-  Millis tick(Millis now);
+  // Takes lanes that nobody has, and gives back those that their row wants again. When to call it again. `canAttach`: the
+  // stream is not half-closed, so that the upstream can be told of a lane that is taken; else none is.
+  Millis tick(Millis now, bool canAttach);
   // What the upstream is to be told: positions that changed.
   std::vector<LanePosition> news();
   bool hasNews() const;
@@ -56,6 +57,7 @@ class StreamExtension {
   static constexpr size_t kReportBytes = 64 << 10;
 
   bool tryClaim(uint32_t index);
+  void wantOwn(uint32_t own, bool canAttach);
   void adoptOrphans(Millis now);
   bool isOrphan(uint32_t index, Millis now);
   void forget(uint32_t index);
@@ -67,6 +69,7 @@ class StreamExtension {
   uint32_t upstream_, generation_;
   LaneBook* book_;
   bool accepted_ = false;
+  bool wants_ = false;  // its own lane, which another process still has
   uint8_t offered_, capabilities_ = 0;
   uint64_t instance_ = 0;
   std::vector<Held> held_;

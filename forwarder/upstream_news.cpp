@@ -29,7 +29,10 @@ void UpstreamLinks::attach(Session& session, uint32_t upstream) {
   const bool resumes = (link.capabilities & kResume) != 0;
   news.continued = session.isContinued() || (!resumes && session.wasAnnounced());
   news.offset = slot.inWritten.load(kRelaxed);
-  if (resumes) news.assignment = slot.assignment.load(kRelaxed);
+  if (resumes) {
+    news.assignment = slot.assignment.load(kRelaxed);
+    news.announcement = session.nextAnnouncement();
+  }
   session.setAnnounced();
   port_->announce(link.stream, news);
   kickLater(upstream);

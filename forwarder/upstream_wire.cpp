@@ -164,7 +164,7 @@ grpc::ByteBuffer encodeNews(std::string_view time, const SessionNews& news) {
     inner.text(2, news.peer).text(3, news.listener);
     if (news.continued) inner.varint(4, 1);
     inner.varint(5, news.offset);
-    if (news.assignment != 0) inner.varint(7, news.assignment);
+    if (news.assignment != 0) inner.varint(7, news.assignment).varint(8, news.announcement);
   }
   if (news.kind == SessionNews::Kind::kClosed) inner.text(6, news.reason);
   outer.text(1, time);
@@ -178,7 +178,7 @@ grpc::ByteBuffer encodePositions(std::string_view time, std::span<const LanePosi
   for (const LanePosition& position : positions) {
     Writer inner;
     inner.varint(1, position.lane).varint(2, position.sequence);
-    if (position.attach) inner.varint(3, 1);
+    if (position.attach) inner.varint(3, 1).varint(4, position.claim);
     outer.text(13, inner.bytes());
   }
   return outer.message();

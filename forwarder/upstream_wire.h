@@ -28,6 +28,7 @@ struct GatewayHello {
 struct LanePosition {
   uint64_t lane = 0, sequence = 0;
   bool attach = false;
+  uint64_t claim = 0;  // with `attach`
 };
 grpc::ByteBuffer encodeHello(std::string_view time, const GatewayHello& hello);
 grpc::ByteBuffer encodeNews(std::string_view time, const SessionNews& news);

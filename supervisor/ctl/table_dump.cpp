@@ -8,6 +8,7 @@
 #include "common/clock.h"
 #include "common/close_reason.h"
 #include "common/journal.h"
+#include "common/lane_row.h"
 #include "common/mail_head.h"
 #include "common/session_table.h"
 
@@ -62,17 +63,35 @@ void dumpUpstreams(const Table& table, std::ostream& out) {
   }
 }
 
+// Of upstreams with `resume`: how far the replies of each have come, and who brings them.
+void dumpLanes(const Table& table, std::ostream& out) {
+  if (!table.hasLanes()) return;
+  for (uint32_t i = 0; i < laneCount(table.sizes()); ++i) {
+    const LaneRow& lane = table.lane(i);
+    if (lane.instance.load() == 0) continue;
+    const uint64_t owner = lane.owner.load(), cursor = lane.cursor.load();
+    fmt::print(out, "lane {} upstream {} row {} instance {:016x} pushed {} owner ", i, laneUpstream(i),
+               i % kMaxForwarders, lane.instance.load(), lane.pushed.load());
+    if (owner == 0)
+      fmt::print(out, "none, released {}", lane.releasedMs.load() <= 1 ? "" : ago(lane.releasedMs.load()));
+    else
+      fmt::print(out, "{}:{}", owner >> 32 & 0x3f, owner & kIncarnationMask);
+    fmt::print(out, " cursor {}:{} wanted {}\n", cursor >> 46 & 0xffff, laneCursorSlot(cursor).slot,
+               lane.wanted.load());
+  }
+}
+
 void dumpSession(const Table& table, uint32_t slot, const SlotWord& word, uint32_t segments,
                  std::ostream& out) {
   const SessionSlot& s = table.session(slot);
   MailHead head = MailHead::decode(s.mailHead.load());
   fmt::print(out,
-             "slot {} generation {} {} worker {} incarnation {} {} upstream {} in {}/{} out {}/{} mail {}{} "
+             "slot {} generation {} {} worker {} incarnation {} {} upstream {} in {}/{}/{} out {}/{} mail {}{} "
              "freed {} "
              "segments {} flags {} close {} takeovers {}\n",
              slot, word.generation, slotStateName(word.state), word.worker, word.incarnation,
              uuidText({s.uuidHigh.load(), s.uuidLow.load()}), static_cast<int32_t>(s.upstream.load()),
-             s.inWritten.load(), s.inReceived.load(), s.outSent.load(), s.outStamped.load(), head.ticket,
+             s.inAcked.load(), s.inWritten.load(), s.inReceived.load(), s.outSent.load(), s.outStamped.load(), head.ticket,
              head.closed ? " closed" : "", s.mailFreed.load(), segments, s.flags.load(),
              closeReasonInfo(static_cast<CloseReason>(s.closeReason.load() & 0xff)).name, s.takeovers.load());
 }
@@ -83,6 +102,7 @@ void dumpTable(const Table& table, std::ostream& out) {
   dumpHeader(table, out);
   dumpWorkers(table, out);
   dumpUpstreams(table, out);
+  dumpLanes(table, out);
   Journal journal(table, kNobody);
   SessionTable sessions(table);
   std::map<uint32_t, uint32_t> held;

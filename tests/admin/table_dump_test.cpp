@@ -5,6 +5,7 @@
 
 #include <sstream>
 
+#include "common/lane_row.h"
 #include "common/mail_pusher.h"
 #include "common/session_table.h"
 
@@ -55,6 +56,18 @@ TEST(TableDump, ShowsUpstreamsWithTheirStreams) {
   upstream.streams[2].store(lifeWord(4, static_cast<uint8_t>(StreamState::kDraining)));
   EXPECT_THAT(dumpOf(table), HasSubstr("upstream 1 life 4:draining health 4:ready 10.0.0.7:45888"));
   EXPECT_THAT(dumpOf(table), HasSubstr(" 2=4:draining"));
+}
+
+TEST(TableDump, ShowsHowFarLanesHaveComeAndWhoHasThem) {
+  Table table =
+      std::move(*Table::create({.sessionSlots = 8, .inSegments = 8, .outSegments = 8, .upstreamSlots = 2}));
+  EXPECT_THAT(dumpOf(table), Not(HasSubstr("lane")));
+  LaneRow& lane = table.lane(laneIndex(1, 3));
+  lane.instance.store(0xabc);
+  lane.pushed.store(17);
+  EXPECT_THAT(dumpOf(table), HasSubstr("upstream 1 row 3 instance 0000000000000abc pushed 17 owner none"));
+  lane.owner.store(laneOwner(3, 9));
+  EXPECT_THAT(dumpOf(table), HasSubstr("pushed 17 owner 3:9"));
 }
 
 }  // namespace

@@ -281,6 +281,7 @@ TEST_F(AcceptorProcess, GivesANewCustodianWhatIsNotHandedOffYet) {
   acceptor.signal(SIGSTOP);
   ASSERT_EQ(::waitpid(acceptor.pid(), nullptr, WUNTRACED), acceptor.pid());
   connect(kRoom + kPending);
+  ASSERT_TRUE(runUntil(io, [&] { return supervisor.backlog() == kRoom + kPending; }));
   acceptor.signal(SIGCONT);
   ASSERT_TRUE(runUntil(
       io, [&] { return slotsIn(SlotState::kHandoff) == kMost && custodian->held() == kMost + kPending; }));

@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -60,6 +61,13 @@ FakeSupervisor::FakeSupervisor(boost::asio::io_context& io, const std::string& r
   EXPECT_TRUE(control);
   control_.assign(control->release());
   waitForWorker();
+}
+
+uint32_t FakeSupervisor::backlog() const {
+  tcp_info info{};
+  socklen_t size = sizeof(info);
+  EXPECT_EQ(::getsockopt(listener_.get(), IPPROTO_TCP, TCP_INFO, &info, &size), 0);
+  return info.tcpi_unacked;  // of a listener: the length of its queue
 }
 
 void FakeSupervisor::waitForWorker() {

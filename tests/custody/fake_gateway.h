@@ -26,6 +26,7 @@ class FakeSupervisor {
   Table& table() { return *table_; }
   Doorbells& doorbells() { return *doorbells_; }
   uint16_t port() const { return port_; }
+  uint32_t backlog() const;  // clients that nobody has accepted yet
   bool ready() const { return ready_; }
   bool helloReady() const { return helloReady_; }  // its hello said that it serves already
   bool stopping() const { return stopping_; }

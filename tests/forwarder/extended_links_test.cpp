@@ -138,12 +138,16 @@ TEST_F(ExtendedLinks, AClientIsContinuedOnceAnotherInstanceMayKnowOfIt) {
   hello(kAll, 11);
   bench_.connect(client_);
   EXPECT_FALSE(bench_.port.news.back().second.continued);
+  uint64_t last = bench_.port.news.back().second.announcement;
+  EXPECT_NE(last, 0u);
   for (uint64_t instance : {12, 12, 11}) {
     broken();
     ASSERT_TRUE(reopened());
     hello(kAll, instance);
     EXPECT_EQ(bench_.port.news.back().second.kind, Kind::kOpened);
     EXPECT_TRUE(bench_.port.news.back().second.continued);
+    EXPECT_GT(bench_.port.news.back().second.announcement, last) << "which of two came first";
+    last = bench_.port.news.back().second.announcement;
   }
 }
 

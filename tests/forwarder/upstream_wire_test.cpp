@@ -91,6 +91,24 @@ TEST(UpstreamWire, NamesWhatCannotBeDelivered) {
   EXPECT_EQ(read.target, ReplyTarget::kInvalid);
 }
 
+TEST(UpstreamWire, NumbersWhatMayBeReadLate) {
+  auto parsed = [](const grpc::ByteBuffer& message) {
+    InputStreamRequest input;
+    EXPECT_TRUE(input.ParseFromString(flatten(message)));
+    return input;
+  };
+  const LanePosition positions[] = {{7, 40, true, 3}, {8, 41, false, 4}};
+  InputStreamRequest lanes = parsed(encodePositions("now", positions));
+  ASSERT_EQ(lanes.lanes_size(), 2);
+  EXPECT_EQ(lanes.lanes(0).claim(), 3u);
+  EXPECT_EQ(lanes.lanes(1).claim(), 0u) << "that of an attachment";
+  SessionNews news;
+  news.kind = SessionNews::Kind::kOpened;
+  news.assignment = 1;
+  news.announcement = 1ull << 40;
+  EXPECT_EQ(parsed(encodeNews("now", news)).event().announcement(), 1ull << 40);
+}
+
 TEST(UpstreamWire, ReadsSoManyMarksAndRefusesMore) {
   OutputStreamRequest message;
   for (size_t i = 0; i < kMaxMarks; ++i) message.add_marks();

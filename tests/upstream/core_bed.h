@@ -96,7 +96,7 @@ class GatewayEnd {
     EXPECT_FALSE(say(message));
   }
   void event(const std::string& client, wire::SessionEvent::Kind kind, uint64_t offset = 0,
-             bool continued = false, uint32_t assignment = 0) {
+             bool continued = false, uint32_t assignment = 0, uint64_t announcement = 0) {
     Input message;
     message.set_client_uuid(client);
     message.mutable_event()->set_kind(kind);
@@ -104,14 +104,19 @@ class GatewayEnd {
     message.mutable_event()->set_continued(continued);
     message.mutable_event()->set_reason("told so");
     message.mutable_event()->set_assignment(assignment);
+    message.mutable_event()->set_announcement(announcement);
     EXPECT_FALSE(say(message));
   }
-  void position(uint64_t sequence, bool attach, uint64_t lane = kLane) {
+  void opened(const std::string& client, uint64_t announcement, uint64_t offset = 0) {
+    event(client, wire::SessionEvent::KIND_OPENED, offset, announcement > 1, 1, announcement);
+  }
+  void position(uint64_t sequence, bool attach, uint64_t lane = kLane, uint64_t claim = 0) {
     Input message;
     wire::LanePosition& position = *message.add_lanes();
     position.set_lane(lane);
     position.set_sequence(sequence);
     position.set_attach(attach);
+    position.set_claim(claim);
     EXPECT_FALSE(say(message));
   }
   // The next message that comes within the time.
@@ -151,12 +156,17 @@ class UpstreamCore : public ::testing::Test {
   }
   void broadcast(std::string_view bytes) { core->send(nullptr, To::kAll, bytes, CloseMode::kFlush, false); }
   // A stream on which all that the gateway says at its start has been said.
-  std::unique_ptr<GatewayEnd> attached(uint64_t pushed = 0, uint64_t lane = kLane) {
+  std::unique_ptr<GatewayEnd> attached(uint64_t pushed = 0, uint64_t lane = kLane, uint64_t claim = 0) {
+    auto stream = greeted(lane);
+    stream->position(pushed, true, lane, claim);
+    return stream;
+  }
+  // One on which hellos have been said, and nothing more.
+  std::unique_ptr<GatewayEnd> greeted(uint64_t lane = kLane) {
     auto stream = std::make_unique<GatewayEnd>(*core);
     EXPECT_FALSE(stream->hello(lane));
     auto answer = stream->next();
     EXPECT_TRUE(answer && answer->has_hello());
-    stream->position(pushed, true, lane);
     return stream;
   }
 

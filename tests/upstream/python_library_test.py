@@ -34,19 +34,20 @@ class Worker(library.Handler):
 class GatewayEnd:
     """A stream whose lane is attached."""
 
-    def __init__(self, upstream, lane):
+    def __init__(self, upstream, lane, claim=0):
         self.upstream, self.stream = upstream, library.Stream()
         upstream._streams.append(self.stream)
         hello = wire.Hello(version=1, capabilities=library.CAPABILITIES, instance_id='gateway', lane=lane)
         self.say(wire.InputStreamRequest(hello=hello))
-        self.attach(lane)
+        self.attach(lane, claim)
         assert self.messages()[0].HasField('hello')
 
     def say(self, message):
         self.upstream._take(self.stream, message)
 
-    def attach(self, lane):
-        self.say(wire.InputStreamRequest(lanes=[wire.LanePosition(lane=lane, sequence=0, attach=True)]))
+    def attach(self, lane, claim=0):
+        position = wire.LanePosition(lane=lane, sequence=0, attach=True, claim=claim)
+        self.say(wire.InputStreamRequest(lanes=[position]))
 
     def event(self, kind, client='', **fields):
         self.say(wire.InputStreamRequest(client_uuid=client, event=wire.SessionEvent(kind=kind, **fields)))
@@ -106,6 +107,52 @@ class PythonLibrary(unittest.TestCase):
         heir.bytes(CLIENT, b'cd', 2)
         told = [self.worker.next() for _ in range(3)]
         self.assertEqual(told, [('opened', CLIENT), ('bytes', CLIENT, b'abc', 0), ('bytes', CLIENT, b'd', 3)])
+
+    # Streams are read in no order among one another: what a dead forwarder had sent may be read last.
+
+    def test_an_attachment_that_is_read_late_does_not_take_the_lane_from_its_heir(self):
+        dead, heir = GatewayEnd(self.upstream, 70, claim=1), GatewayEnd(self.upstream, 70, claim=3)
+        heir.event(KIND.KIND_OPENED, CLIENT)
+        dead.attach(70, claim=2)
+        dead.break_off()
+        self.upstream.send(CLIENT, b'answer')
+        self.assertIs(self.upstream._lanes['gateway', 70].stream, heir.stream)
+        self.assertEqual(self.upstream._next(heir.stream).payload, b'answer')
+
+    def test_announcements_and_bytes_that_are_read_late_do_not_move_a_client(self):
+        dead, heir = GatewayEnd(self.upstream, 70), GatewayEnd(self.upstream, 71)
+        heir.event(KIND.KIND_OPENED, CLIENT, announcement=2)
+        dead.event(KIND.KIND_OPENED, CLIENT, announcement=1)
+        dead.bytes(CLIENT, b'ab', 0)
+        self.assertIs(self.upstream._sessions[CLIENT].home, heir.stream.own)
+        heir.event(KIND.KIND_CLOSED, CLIENT)
+        dead.bytes(CLIENT, b'ab', 0)
+        self.assertNotIn(CLIENT, self.upstream._sessions)
+
+    def test_asks_after_a_client_whose_opening_is_read_behind_its_end(self):
+        dead, heir = GatewayEnd(self.upstream, 70, claim=1), GatewayEnd(self.upstream, 70, claim=2)
+        dead.event(KIND.KIND_OPENED, CLIENT, announcement=1)
+        dead.break_off()
+        [question] = heir.messages()
+        self.assertEqual([mark.client_uuid for mark in question.marks], [CLIENT])
+
+    def test_what_is_dealt_with_before_the_lane_is_attached_is_told_then(self):
+        stream = GatewayEnd(self.upstream, 70)
+        stream.event(KIND.KIND_OPENED, CLIENT)
+        with self.upstream._lock:
+            self.upstream._detach(stream.stream.own)
+            stream.bytes(CLIENT, b'abcd', 0)
+        self.worker.next(), self.worker.next()
+        with self.upstream._lock:
+            session = self.upstream._sessions[CLIENT]
+            session.handled = 4
+            self.upstream._due.add(CLIENT)
+            self.upstream._send_marks()
+            self.assertEqual(stream.messages(), [])
+            stream.attach(70)
+            self.upstream._send_marks()
+        [mark] = stream.messages()
+        self.assertEqual([(each.client_uuid, each.offset) for each in mark.marks], [(CLIENT, 4)])
 
     def test_begins_anew_when_another_instance_has_had_the_client_meanwhile(self):
         first, second = GatewayEnd(self.upstream, 70), GatewayEnd(self.upstream, 71)

@@ -111,6 +111,12 @@ void Core::gone(const StreamPtr& stream) {
   }
   stream->control.clear();
   roomCame();
+  // Whom it announced last, behind the stream that has its lane by now: perhaps the client was gone already.
+  if (const StreamPtr heir = stream->own ? stream->own->stream : nullptr)
+    askAfterClients(heir, [&](const Session& session) {
+      return session.home == stream->own && session.announcedOn == stream->id;
+    });
+  unlockAndKick(lock);
 }
 
 void Core::runTicker() {

@@ -76,6 +76,7 @@ struct Lane {
   std::size_t bytes = 0;
   uint64_t limit = UINT64_MAX;  // the stream ends before this number
   StreamPtr stream;             // that it goes over now
+  uint64_t claim = 0;           // the gateway's number of that attachment
   Clock::time_point orphanedAt;
   bool dead = false;
 };
@@ -111,6 +112,7 @@ class Core : public std::enable_shared_from_this<Core> {
     uint64_t handled = 0;      // ... and dealt with
     uint64_t told = 0;         // ... and the gateway told so
     uint64_t announcedOn = 0;  // Stream::id; 0: never announced
+    uint64_t announcement = 0;  // the gateway's number of the last OPENED
     uint32_t assignment = 0;   // that `received` and `handled` are of; 0: none
     bool ended = false;
     bool plain = false;  // nobody will tell of its end
@@ -149,6 +151,7 @@ class Core : public std::enable_shared_from_this<Core> {
   void roomCame();
   void askAfterClients(const StreamPtr& stream, const std::function<bool(const Session&)>& wanted);
   void detach(const LanePtr& lane);
+  void attach(const LanePtr& lane, const StreamPtr& stream);
   void noteGiven(const Task& bytes);
   void noteHandled(const std::string& client, Session& session, std::size_t bytes);
   void markDue(const std::string& client, const Session& session);

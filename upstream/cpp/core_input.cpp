@@ -80,8 +80,12 @@ void Core::takeEvent(const StreamPtr& stream, Input& message) {
 
 void Core::takeOpened(const StreamPtr& stream, const Input& message) {
   const wire::SessionEvent& event = message.event();
-  // Another instance has had it meanwhile: what was taken of it before is that one's to answer, or was.
   auto before = sessions_.find(message.client_uuid());
+  // Out of date: from a forwarder that is dead, whose stream was read behind that of whoever has the session now.
+  if (before != sessions_.end() && event.announcement() != 0 &&
+      event.announcement() < before->second.announcement)
+    return;
+  // Another instance has had it meanwhile: what was taken of it before is that one's to answer, or was.
   if (before != sessions_.end() && before->second.assignment != 0 && event.assignment() != 0 &&
       before->second.assignment != event.assignment())
     endSession(message.client_uuid(), "moved");
@@ -89,6 +93,7 @@ void Core::takeOpened(const StreamPtr& stream, const Input& message) {
   Session& session = found->second;
   session.home = stream->own;
   session.announcedOn = stream->id;
+  session.announcement = event.announcement();
   session.assignment = event.assignment();
   session.plain = false;
   session.heardAt = Clock::now();
@@ -141,14 +146,10 @@ void Core::takePositions(const StreamPtr& stream, const Input& message) {
       lane->next = position.sequence() + 1;
     }
     trim(*lane, position.sequence());
-    if (!position.attach()) continue;
-    detach(lane);
-    lane->stream = stream;
-    lane->written = 0;
-    lane->limit = UINT64_MAX;
-    stream->lanes.push_back(lane);
-    kickLater(stream);
-    roomCame();
+    // Streams are read in no order among one another: an attachment that is out of date may come last.
+    if (!position.attach() || (position.claim() != 0 && position.claim() < lane->claim)) continue;
+    lane->claim = position.claim();
+    attach(lane, stream);
     // From a forwarder that is gone: an end that only that one knew of was told to nobody.
     if (lane != stream->own)
       askAfterClients(stream, [&](const Session& session) { return session.home == lane; });
@@ -157,16 +158,16 @@ void Core::takePositions(const StreamPtr& stream, const Input& message) {
 
 void Core::takePayload(const StreamPtr& stream, Input& message) {
   const bool numbered = stream->resume && message.has_offset();
+  // Such a client has been announced before, and is gone: what is read of it now was sent by a forwarder that is dead.
+  if (numbered && !sessions_.contains(message.client_uuid())) return;
   auto [found, isNew] = sessions_.try_emplace(message.client_uuid());
   Session& session = found->second;
   session.heardAt = Clock::now();
   if (isNew) {
     session.plain = true;
-    if (numbered) session.received = session.handled = session.told = message.offset();
-    addTask(
-        {.kind = Task::Kind::kOpened, .client = found->first, .opened = {{}, {}, false, session.received}});
+    addTask({.kind = Task::Kind::kOpened, .client = found->first});
   }
-  session.home = stream->own;
+  if (!numbered) session.home = stream->own;
   std::string bytes = std::move(*message.mutable_payload());
   if (numbered) {
     const uint64_t offset = message.offset(), end = offset + bytes.size();

@@ -154,6 +154,20 @@ void Core::roomCame() {
   if (askedForRoom_.exchange(false)) addTask({.kind = Task::Kind::kRoom});
 }
 
+void Core::attach(const LanePtr& lane, const StreamPtr& stream) {
+  detach(lane);
+  lane->stream = stream;
+  lane->written = 0;
+  lane->limit = UINT64_MAX;
+  stream->lanes.push_back(lane);
+  kickLater(stream);
+  roomCame();
+  // What was dealt with while it had no stream is told now.
+  for (const auto& [client, session] : sessions_)
+    if (session.home == lane && session.handled > session.told) marksDue_.insert(client);
+  ticks_.notify_one();
+}
+
 void Core::detach(const LanePtr& lane) {
   if (lane->stream) std::erase(lane->stream->lanes, lane);
   lane->stream.reset();

@@ -98,7 +98,7 @@ void Core::sendMarks(const StreamPtr& only) {
       session.told = session.handled;
       if (message->marks_size() >= kMarksAMessage) flush(session.home->stream, message);
     }
-    at = marksDue_.erase(at);  // one without a stream is told when it is announced again
+    at = marksDue_.erase(at);  // one whose lane has no stream is told when it has one again
   }
   for (auto& [stream, message] : messages) flush(stream, message);
 }

@@ -104,6 +104,7 @@ class Lane:
         self.acknowledged, self.next, self.written, self.bytes = 0, 1, 0, 0
         self.limit = None  # the stream ends before this number
         self.stream = None
+        self.claim = 0  # the gateway's number of that attachment
         self.orphaned = time.monotonic()
         self.dead = False
 
@@ -137,6 +138,7 @@ class Session:
         self.received = self.given = self.handled = self.told = offset  # given: to the handler
         self.announced_on = None
         self.assignment = 0  # that `received` and `handled` are of; 0: none
+        self.announcement = 0  # the gateway's number of the last OPENED
         self.ended, self.plain, self.heard = False, plain, time.monotonic()
 
 
@@ -222,12 +224,16 @@ class Upstream:
         if lane.next <= position.sequence and not lane.entries:
             lane.acknowledged, lane.next = position.sequence, position.sequence + 1
         self._trim(lane, position.sequence)
-        if position.attach:
+        # Streams are read in no order among one another: an attachment that is out of date may come last.
+        if position.attach and not 0 < position.claim < lane.claim:
             self._detach(lane)
-            lane.stream, lane.written, lane.limit = stream, 0, None
+            lane.stream, lane.written, lane.limit, lane.claim = stream, 0, None, position.claim
             stream.lanes.append(lane)
             self._writable.notify_all()
             self._room.notify_all()
+            # What was dealt with while it had no stream is told now.
+            self._due.update(client for client, session in self._sessions.items()
+                             if session.home is lane and session.handled > session.told)
             if lane is not stream.own:
                 # From a forwarder that is gone: an end that only that one knew of was told to nobody.
                 self._ask_after(stream, lambda session: session.home is lane)
@@ -273,6 +279,9 @@ class Upstream:
             self._ask_after(stream, lambda other: other.home is stream.own and other.announced_on is not stream)
 
     def _take_opened(self, stream, client, session, event):
+        if session and 0 < event.announcement < session.announcement:
+            # Out of date: from a forwarder that is dead, whose stream was read behind that of whoever has the session now.
+            return
         if session and session.assignment and event.assignment and session.assignment != event.assignment:
             # Another instance has had it meanwhile: what was taken of it before is that one's to answer, or was.
             self._end(client, 'moved')
@@ -282,7 +291,7 @@ class Upstream:
             continued = event.continued or self._given_up.pop(client, None) is not None
             self._task('opened', client, Opened(event.peer, event.listener, continued, event.offset))
         session.home, session.announced_on, session.plain = stream.own, stream, False
-        session.assignment = event.assignment
+        session.assignment, session.announcement = event.assignment, event.announcement
         # Said once more, over a new stream: what we have of its input and the gateway does not know of is told again.
         session.told = min(session.told, event.offset)
         if session.handled > session.told:
@@ -298,9 +307,12 @@ class Upstream:
         numbered = stream.resume and message.HasField('offset')
         session = self._sessions.get(client)
         if session is None:
-            session = self._sessions[client] = Session(message.offset if numbered else 0, True)
-            self._task('opened', client, Opened('', '', False, session.received))
-        session.heard, session.home = time.monotonic(), stream.own
+            if numbered:
+                # It was announced before and is gone: what is read of it now was sent by a forwarder that is dead.
+                return
+            session = self._sessions[client] = Session(0, True)
+            self._task('opened', client, Opened('', '', False, 0))
+        session.heard = time.monotonic()
         if numbered:
             offset, end = message.offset, message.offset + len(data)
             if end <= session.received:  # a repetition
@@ -314,6 +326,7 @@ class Upstream:
                 session.handled += offset - session.received
                 session.received = offset
         else:
+            session.home = stream.own
             stream.waiting += len(data)
         offset = session.received
         session.received += len(data)
@@ -332,6 +345,10 @@ class Upstream:
                 lane.dead = lane.number == 0
             self._writable.notify_all()
             self._room.notify_all()
+            # Whom it announced last, behind the stream that has its lane by now: perhaps the client was gone already.
+            if stream.own and stream.own.stream:
+                self._ask_after(stream.own.stream, lambda session: session.home is stream.own
+                                and session.announced_on is stream)
 
     # --- what streams take ---
 
@@ -443,7 +460,7 @@ class Upstream:
             stream = session.home.stream if session and session.home else None
             if only and stream is not only:
                 continue
-            self._due.discard(client)  # one without a stream is told when it is announced again
+            self._due.discard(client)  # one whose lane has no stream is told when it has one again
             if stream and stream.resume:
                 marks.setdefault(stream, []).append(
                     wire.InputMark(client_uuid=client, offset=session.handled, assignment=session.assignment))
