@@ -44,7 +44,7 @@ struct StreamEvent {
   uint32_t bytes = 0;
   bool orderly = false;     // kEnded: the upstream ended it with OK
   std::string detail = {};  // kEnded: the status, for the log
-  uint64_t offset = 0;  // kMarked
+  uint64_t offset = 0;      // kMarked
   uint8_t capabilities = 0;
   uint32_t assignment = 0;  // kMarked: that it is of; 0: not said
   uint64_t instance = 0;    // kOpened, with `resume`: a hash of the upstream's

@@ -85,15 +85,16 @@ void dumpSession(const Table& table, uint32_t slot, const SlotWord& word, uint32
                  std::ostream& out) {
   const SessionSlot& s = table.session(slot);
   MailHead head = MailHead::decode(s.mailHead.load());
-  fmt::print(out,
-             "slot {} generation {} {} worker {} incarnation {} {} upstream {} in {}/{}/{} out {}/{} mail {}{} "
-             "freed {} "
-             "segments {} flags {} close {} takeovers {}\n",
-             slot, word.generation, slotStateName(word.state), word.worker, word.incarnation,
-             uuidText({s.uuidHigh.load(), s.uuidLow.load()}), static_cast<int32_t>(s.upstream.load()),
-             s.inAcked.load(), s.inWritten.load(), s.inReceived.load(), s.outSent.load(), s.outStamped.load(), head.ticket,
-             head.closed ? " closed" : "", s.mailFreed.load(), segments, s.flags.load(),
-             closeReasonInfo(static_cast<CloseReason>(s.closeReason.load() & 0xff)).name, s.takeovers.load());
+  fmt::print(
+      out,
+      "slot {} generation {} {} worker {} incarnation {} {} upstream {} in {}/{}/{} out {}/{} mail {}{} "
+      "freed {} "
+      "segments {} flags {} close {} takeovers {}\n",
+      slot, word.generation, slotStateName(word.state), word.worker, word.incarnation,
+      uuidText({s.uuidHigh.load(), s.uuidLow.load()}), static_cast<int32_t>(s.upstream.load()),
+      s.inAcked.load(), s.inWritten.load(), s.inReceived.load(), s.outSent.load(), s.outStamped.load(),
+      head.ticket, head.closed ? " closed" : "", s.mailFreed.load(), segments, s.flags.load(),
+      closeReasonInfo(static_cast<CloseReason>(s.closeReason.load() & 0xff)).name, s.takeovers.load());
 }
 
 }  // namespace

@@ -38,7 +38,8 @@ TEST(Idle, FifteenThousandSessionsCostLittle) {
   openBatch();  // what a process needs to carry anything at all is there before it is measured
   std::map<pid_t, Footprint> processes;
   for (const Json& row : gateway.rows("/admin/status", "workers"))
-    if (!row.at("pid").is_null()) processes[row.at("pid").get<pid_t>()].name = row.at("role").get<std::string>();
+    if (!row.at("pid").is_null())
+      processes[row.at("pid").get<pid_t>()].name = row.at("role").get<std::string>();
   processes[gateway.pid()].name = "supervisor";
   for (auto& [pid, footprint] : processes) footprint.before = anonymousBytes(pid);
   while (swarms.size() * kBatch < kSessions) openBatch();

@@ -220,8 +220,8 @@ TEST(Obituaries, AreOfDeathsAloneAndOutliveTheSupervisor) {
 }
 
 TEST(Obituaries, ThatASupervisorDidNotLiveToFinishAreToldByTheNext) {
-  Gateway gateway({.forwarders = 1,
-                   .workers = "respawn_backoff_min = \"10s\"\nrespawn_backoff_max = \"10s\"\n"});
+  Gateway gateway(
+      {.forwarders = 1, .workers = "respawn_backoff_min = \"10s\"\nrespawn_backoff_max = \"10s\"\n"});
   Client client(gateway.port());
   gateway.waitForSessions(1);
   const pid_t pid = gateway.worker("forwarder");

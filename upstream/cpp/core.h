@@ -107,13 +107,13 @@ class Core : public std::enable_shared_from_this<Core> {
     LanePtr home;  // of the stream that it was last heard of
     LanePtr last;  // of its last reply
     uint64_t lastNumber = 0;
-    uint64_t received = 0;     // offset up to which its input was taken
-    uint64_t given = 0;        // ... and given to the handler
-    uint64_t handled = 0;      // ... and dealt with
-    uint64_t told = 0;         // ... and the gateway told so
-    uint64_t announcedOn = 0;  // Stream::id; 0: never announced
+    uint64_t received = 0;      // offset up to which its input was taken
+    uint64_t given = 0;         // ... and given to the handler
+    uint64_t handled = 0;       // ... and dealt with
+    uint64_t told = 0;          // ... and the gateway told so
+    uint64_t announcedOn = 0;   // Stream::id; 0: never announced
     uint64_t announcement = 0;  // the gateway's number of the last OPENED
-    uint32_t assignment = 0;   // that `received` and `handled` are of; 0: none
+    uint32_t assignment = 0;    // that `received` and `handled` are of; 0: none
     bool ended = false;
     bool plain = false;  // nobody will tell of its end
     Clock::time_point heardAt;
