@@ -234,7 +234,8 @@ void ControlClient::onWelcome(const control::Welcome& message, std::vector<Uniqu
 void ControlClient::beat() {
   if (uint32_t word = table_->header().logging.load(std::memory_order_relaxed); word != logging_)
     applyLogSettings(logging_ = word, identity_.role);
-  table_->worker(identity_.id.row).heartbeatMs.store(static_cast<uint64_t>(monotonicMillis()));
+  if (!handlers_.works || handlers_.works())
+    table_->worker(identity_.id.row).heartbeatMs.store(static_cast<uint64_t>(monotonicMillis()));
   beatTimer_.expires_after(kHeartbeat);
   beatTimer_.async_wait([this](const boost::system::error_code& error) {
     if (!error) beat();

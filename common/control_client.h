@@ -41,6 +41,8 @@ class ControlClient {
     std::function<void(uint32_t deadlineMs)> stop;
     std::function<void(const control::HandOver&)> handOver = {};
     std::function<void()> renew = {};
+    // Asked before each heartbeat: whether what the process does beside its Asio thread goes on. Without it none is sent.
+    std::function<bool()> works = {};
   };
 
   ControlClient(boost::asio::io_context& io, WorkerIdentity identity, Handlers handlers);

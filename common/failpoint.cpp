@@ -15,7 +15,7 @@
 namespace ppx {
 namespace {
 
-enum class Action { kKill, kStop, kExit, kErrno };
+enum class Action { kKill, kStop, kHang, kExit, kErrno };
 
 struct Failpoint {
   std::string name;
@@ -58,6 +58,8 @@ void parseEntry(std::string_view entry, Failpoint& out) {
     out.action = Action::kKill;
   else if (action == "stop")
     out.action = Action::kStop;
+  else if (action == "hang")
+    out.action = Action::kHang;
   else if (action == "exit")
     out.action = Action::kExit;
   else if (action == "errno")
@@ -131,6 +133,8 @@ int failpointSlow(std::string_view name) {
       case Action::kStop:
         ::raise(SIGSTOP);  // this thread here, the others soon
         break;
+      case Action::kHang:
+        for (;;) ::pause();
       case Action::kExit:
         std::_Exit(point->argument);
       case Action::kErrno:

@@ -19,6 +19,7 @@ constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr Millis kTickMs = 100;
 constexpr uint32_t kTicksPerLook = 10;
 constexpr Millis kLeaveBeforeDeadlineMs = 200;
+constexpr Millis kStreamsHangMs = 1000;  // then there is no heartbeat any more
 constexpr uint64_t kOwnDescriptors = 256;  // beside one a session
 
 }  // namespace
@@ -67,7 +68,8 @@ Forwarder::Forwarder(boost::asio::io_context& io, WorkerIdentity identity, PortF
                 .handOver =
                     [this](const control::HandOver& order) {
                       if (serving_ != nullptr && !stopping_) serving_->handover.begin(order);
-                    }}),
+                    },
+                .works = [this] { return streamsWork(); }}),
       custody_(io, identity_.runtimeDir, identity_.id,
                {.connected =
                     [this](bool connected) {
@@ -208,8 +210,14 @@ void Forwarder::turnEnds() {
     if (serving_->takeover.complete()) serving_->links.sendLists();
     serving_->ledger.look();
     serving_->links.kick();
-    figures().heartbeatMs.store(static_cast<uint64_t>(monotonicMillis()), kRelaxed);  // last_sign.h
+    if (streamsWork())
+      figures().heartbeatMs.store(static_cast<uint64_t>(monotonicMillis()), kRelaxed);  // last_sign.h
   });
+}
+
+// Without the port's thread no byte moves, so a forwarder whose streams hang is hung, and the supervisor is to see it.
+bool Forwarder::streamsWork() const {
+  return serving_ == nullptr || monotonicMillis() - serving_->port->lastSeenAtWork() < kStreamsHangMs;
 }
 
 void Forwarder::tick() {

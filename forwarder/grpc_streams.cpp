@@ -9,6 +9,7 @@
 namespace ppx {
 namespace {
 
+constexpr std::chrono::milliseconds kPulse{200};
 constexpr int kMinReceiveBytes = 4 << 20;
 constexpr int kReceiveSlackBytes = 64 << 10;  // a message's other fields
 
@@ -30,9 +31,18 @@ grpc::ChannelArguments channelArguments(uint32_t maxReplyBytes) {
 }  // namespace
 
 GrpcStreams::GrpcStreams(const Options& options, ReplyRouter& router, std::function<void()> wake)
-    : options_(options), router_(router), wake_(std::move(wake)), thread_([this] { run(); }) {}
+    : options_(options), router_(router), wake_(std::move(wake)), pulseAt_(monotonicMillis()), thread_([this] {
+        run();
+      }) {
+  onPulse(true);
+}
 
 GrpcStreams::~GrpcStreams() {
+  {
+    std::lock_guard lock(pulseMutex_);
+    stopping_ = true;
+    pulse_.Cancel();
+  }
   for (auto& [id, stream] : streams_) stream->cancel();
   queue_.Shutdown();
   thread_.join();
@@ -42,9 +52,19 @@ void GrpcStreams::run() {
   void* tag = nullptr;
   bool ok = false;
   while (queue_.Next(&tag, &ok)) {
+    if (tag == &pulse_) {
+      onPulse(ok);
+      continue;
+    }
     auto* operation = static_cast<GrpcStream::Operation*>(tag);
     (operation->stream->*operation->done)(ok);
   }
+}
+
+void GrpcStreams::onPulse(bool ok) {
+  pulseAt_.store(monotonicMillis());
+  std::lock_guard lock(pulseMutex_);
+  if (ok && !stopping_) pulse_.Set(&queue_, std::chrono::system_clock::now() + kPulse, &pulse_);
 }
 
 GrpcStreams::Peer& GrpcStreams::peerOf(const StreamTarget& target) {

@@ -2,6 +2,7 @@
 // all.
 #pragma once
 
+#include <grpcpp/alarm.h>
 #include <grpcpp/grpcpp.h>
 
 #include <functional>
@@ -39,6 +40,7 @@ class GrpcStreams : public StreamPort, public StreamEventSink {
   void collect(std::vector<StreamEvent>& events) override;
   void post(StreamEvent event, bool wake) override;  // StreamEventSink: any thread
   bool isFull() const override { return full_.load(); }
+  Millis lastSeenAtWork() const override { return pulseAt_.load(); }
 
   static constexpr size_t kMostEvents = 64 << 10;
 
@@ -50,6 +52,7 @@ class GrpcStreams : public StreamPort, public StreamEventSink {
   };
 
   void run();
+  void onPulse(bool ok);
   Peer& peerOf(const StreamTarget& target);
   GrpcStream* find(StreamId stream);
   std::string_view now();
@@ -69,6 +72,11 @@ class GrpcStreams : public StreamPort, public StreamEventSink {
   std::mutex eventMutex_;
   std::vector<StreamEvent> events_;
   std::atomic<bool> eventsWaiting_{false}, full_{false};
+
+  std::mutex pulseMutex_;  // of stopping_ and the alarm
+  bool stopping_ = false;
+  grpc::Alarm pulse_;  // goes round through the completion thread
+  std::atomic<Millis> pulseAt_;
   std::thread thread_;
 };
 

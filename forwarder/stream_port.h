@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "common/clock.h"
 #include "common/slot_word.h"
 #include "common/uuid.h"
 #include "forwarder/extensions.h"
@@ -72,6 +73,8 @@ class StreamPort {
   // For an upstream that is down. kEnded follows.
   virtual void cancel(StreamId stream) = 0;
   virtual void collect(std::vector<StreamEvent>& events) = 0;
+  // Monotonic: when what works on the streams beside this thread was last seen to. Several times a second if all is well.
+  virtual Millis lastSeenAtWork() const = 0;
 };
 
 }  // namespace ppx

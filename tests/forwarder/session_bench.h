@@ -30,6 +30,7 @@ class RecordingPort : public StreamPort {
   std::vector<SlotRef> halfClose(StreamId stream) override;
   void cancel(StreamId stream) override { cancelled.push_back(stream); }
   void collect(std::vector<StreamEvent>& out) override;
+  Millis lastSeenAtWork() const override { return monotonicMillis(); }
 
   void opened(StreamId stream, uint8_t capabilities = 0, uint64_t instance = 1) {
     events.push_back({.type = StreamEvent::Type::kOpened,

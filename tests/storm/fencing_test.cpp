@@ -17,9 +17,13 @@ using load::DuplexSwarm;
 using load::kSecond;
 
 struct Fencing : ::testing::Test {
+  explicit Fencing(std::map<std::string, std::string> environment = {})
+      : gateway({.upstreams = {upstream.port()},
+                 .workers = "heartbeat_timeout = \"1s\"\nrespawn_backoff_min = \"10ms\"\n",
+                 .environment = std::move(environment)}) {}
+
   WorkerProcess upstream{{programPath("paradox-example-echo"), "--quiet", "--extensions"}};
-  Gateway gateway{{.upstreams = {upstream.port()},
-                   .workers = "heartbeat_timeout = \"1s\"\nrespawn_backoff_min = \"10ms\"\n"}};
+  Gateway gateway;
   std::unique_ptr<DuplexSwarm> swarm;
 
   void SetUp() override {
@@ -65,6 +69,29 @@ TEST_F(Fencing, AForwarderThatStopsUnderLoadIsKilledAndOnlyThenTakenOver) {
   ASSERT_NE(taken, std::string::npos);
   EXPECT_LT(silent, dead);
   EXPECT_LT(dead, taken);
+}
+
+struct Marks {
+  TempDir marks;
+};
+
+// The thread of its streams stands still, its main thread does not.
+struct HangingStreams : private Marks, Fencing {
+  HangingStreams()
+      : Fencing({{"PPX_FAILPOINTS", "reply.push=hang@500"}, {"PPX_FAILPOINTS_ONCE", marks.path()}}) {}
+};
+
+TEST_F(HangingStreams, MakeAHungForwarder) {
+  whileTalking([&] {
+    waitUntil("a killed forwarder",
+              [&] { return gateway.log().find("died: signal 9") != std::string::npos; });
+    waitUntil("a whole gateway", [&] { return gateway.isWhole(); });
+  });
+  expectAllIntact();
+  EXPECT_NE(gateway.log().find("is silent: killing it"), std::string::npos);
+  const Json deaths = gateway.getJson("/admin/obituaries").at("obituaries");
+  ASSERT_FALSE(deaths.empty());
+  EXPECT_EQ(deaths.back().at("cause"), "silent");
 }
 
 TEST_F(Fencing, ASupervisorThatStoodStillKillsNobody) {
