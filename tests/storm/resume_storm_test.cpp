@@ -93,7 +93,8 @@ class ResumeStorm : public ::testing::Test {
     });
     ++kills_[role];
     if (std::getenv("PPX_STORM_LOG") != nullptr)
-      std::printf("%zu log lines: %s, whole after %.0f ms\n", logLines(), role.c_str(), seconds * 1e3);
+      std::printf("%zu log lines: %s, whole after %.0f ms; longest pause so far %.0f ms\n", logLines(),
+                  role.c_str(), seconds * 1e3, static_cast<double>(swarm_->stats().longestPause) / 1e6);
   }
 
   size_t logLines() const {
