@@ -96,6 +96,19 @@ TEST_F(UpstreamCore, AsksAfterAClientWhoseOpeningIsReadBehindItsEnd) {
   EXPECT_TRUE(worker.waitFor([&] { return worker.told.size() == 4; }));
 }
 
+// The row's next stream has listed its clients, and waits for a lane that is still lent.
+TEST_F(UpstreamCore, AsksAfterAClientAlsoWhileTheLaneHasNoStream) {
+  auto dead = greeted();
+  auto heir = greeted();
+  heir->event("", wire::SessionEvent::KIND_LISTED);
+  dead->opened(kClient, 1);
+  dead->breakOff();
+  auto question = heir->next();
+  ASSERT_TRUE(question);
+  ASSERT_EQ(question->marks_size(), 1);
+  EXPECT_EQ(question->marks(0).client_uuid(), kClient);
+}
+
 // A lane that another process still has is attached only when that one has given it back.
 TEST_F(UpstreamCore, WhatIsDealtWithBeforeTheLaneIsAttachedIsToldThen) {
   auto stream = greeted();

@@ -111,12 +111,20 @@ void Core::gone(const StreamPtr& stream) {
   }
   stream->control.clear();
   roomCame();
-  // Whom it announced last, behind the stream that has its lane by now: perhaps the client was gone already.
-  if (const StreamPtr heir = stream->own ? stream->own->stream : nullptr)
+  // Whom it was the last to announce may have been gone by then: this may have been read behind its row's next stream.
+  if (const StreamPtr heir = heirOf(*stream))
     askAfterClients(heir, [&](const Session& session) {
       return session.home == stream->own && session.announcedOn == stream->id;
     });
   unlockAndKick(lock);
+}
+
+// The stream that has the lane of one that is over, or is about to get it. Null: whoever gets it asks by itself.
+StreamPtr Core::heirOf(const Stream& over) const {
+  if (over.own == nullptr || over.own->stream) return over.own ? over.own->stream : nullptr;
+  for (const StreamPtr& stream : streams_)
+    if (stream->own == over.own) return stream;
+  return nullptr;
 }
 
 void Core::runTicker() {

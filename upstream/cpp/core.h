@@ -141,6 +141,7 @@ class Core : public std::enable_shared_from_this<Core> {
   void takeListed(const StreamPtr& stream);
   void endSession(const std::string& client, const std::string& reason);
   void giveUp(const std::string& client);
+  StreamPtr heirOf(const Stream& over) const;
   void addTask(Task task);
   LanePtr laneFor(Session* session);
   LanePtr anyLane();

@@ -345,10 +345,12 @@ class Upstream:
                 lane.dead = lane.number == 0
             self._writable.notify_all()
             self._room.notify_all()
-            # Whom it announced last, behind the stream that has its lane by now: perhaps the client was gone already.
-            if stream.own and stream.own.stream:
-                self._ask_after(stream.own.stream, lambda session: session.home is stream.own
-                                and session.announced_on is stream)
+            # Whom it was the last to announce may have been gone by then: this may have been read behind its row's next
+            # stream. Where there is none yet, whoever gets the lane asks by itself.
+            heirs = [each for each in self._streams if stream.own and each.own is stream.own]
+            heir = stream.own.stream if stream.own and stream.own.stream else next(iter(heirs), None)
+            if heir:
+                self._ask_after(heir, lambda session: session.home is stream.own and session.announced_on is stream)
 
     # --- what streams take ---
 
