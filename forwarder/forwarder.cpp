@@ -19,7 +19,7 @@ constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr Millis kTickMs = 100;
 constexpr uint32_t kTicksPerLook = 10;
 constexpr Millis kLeaveBeforeDeadlineMs = 200;
-constexpr Millis kStreamsHangMs = 1000;  // then there is no heartbeat any more
+constexpr Millis kStreamsHangMs = 1000;    // then there is no heartbeat any more
 constexpr uint64_t kOwnDescriptors = 256;  // beside one a session
 
 }  // namespace

@@ -21,6 +21,8 @@ GrpcStream::GrpcStream(StreamId id, const StreamTarget& target, ReplyRouter& rou
 
 void GrpcStream::start(grpc::GenericStub& stub, grpc::CompletionQueue& queue,
                        const std::vector<std::pair<std::string, std::string>>& metadata) {
+  // The completion thread goes on from here: for a race detector, which does not see into gRPC.
+  std::lock_guard lock(mutex_);
   self_ = shared_from_this();
   queue_ = &queue;
   for (const auto& [name, value] : metadata) context_.AddMetadata(name, value);
@@ -79,10 +81,11 @@ void GrpcStream::cancel() {
 }
 
 void GrpcStream::onStarted(bool ok) {
-  if (!ok) {
+  {
     std::lock_guard lock(mutex_);
-    readEnded_ = true;
-  } else {
+    readEnded_ = !ok;
+  }
+  if (ok) {
     if (extension_ == nullptr) sink_.post({.type = StreamEvent::Type::kOpened, .stream = id_}, true);
     readNext();
     std::lock_guard lock(mutex_);

@@ -33,9 +33,11 @@ grpc::ChannelArguments channelArguments(uint32_t maxReplyBytes) {
 }  // namespace
 
 GrpcStreams::GrpcStreams(const Options& options, ReplyRouter& router, std::function<void()> wake)
-    : options_(options), router_(router), wake_(std::move(wake)), pulseAt_(monotonicMillis()), thread_([this] {
-        run();
-      }) {
+    : options_(options),
+      router_(router),
+      wake_(std::move(wake)),
+      pulseAt_(monotonicMillis()),
+      thread_([this] { run(); }) {
   onPulse(true);
 }
 
@@ -58,6 +60,7 @@ void GrpcStreams::run() {
       onPulse(ok);
       continue;
     }
+    (void)opened_.load(std::memory_order_acquire);
     auto* operation = static_cast<GrpcStream::Operation*>(tag);
     (operation->stream->*operation->done)(ok);
   }
@@ -97,6 +100,7 @@ StreamId GrpcStreams::open(const StreamTarget& target) {
       {"paradoxplex-gateway", uuidText(options_.gateway)},
       {"paradoxplex-forwarder", std::to_string(options_.self.row)},
       {"paradoxplex-incarnation", std::to_string(options_.self.incarnation)}};
+  opened_.fetch_add(1, std::memory_order_release);
   if (target.extended) metadata.emplace_back("paradoxplex-extensions", std::to_string(kExtensionsVersion));
   stream->start(*peerOf(target).stub, queue_, metadata);
   return id;
