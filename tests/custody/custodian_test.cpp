@@ -376,7 +376,9 @@ TEST_F(CustodianProcess, HoldsFifteenThousandInLittleMemory) {
   double bytes = static_cast<double>(after - before) * 1024 / held;
   std::cout << "custodian: " << held << " descriptors, " << bytes << " bytes of user-space memory each, "
             << static_cast<double>(took.count()) / kSessions << " us for each put and its answer\n";
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
   EXPECT_LT(bytes, 128);
+#endif
 }
 
 }  // namespace
