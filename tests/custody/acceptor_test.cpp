@@ -68,6 +68,14 @@ class AcceptorProcess : public ::testing::Test {
   void connect(size_t count, uint8_t from = 1) {
     for (size_t i = 0; i < count; ++i) clients.push_back(connectClient(supervisor.port(), from));
   }
+  // It finds them all at once, so that its turns are full.
+  void connectAtOnce(size_t count) {
+    acceptor.signal(SIGSTOP);
+    ASSERT_EQ(::waitpid(acceptor.pid(), nullptr, WUNTRACED), acceptor.pid());
+    connect(count);
+    ASSERT_TRUE(runUntil(io, [&] { return supervisor.backlog() == count; }));
+    acceptor.signal(SIGCONT);
+  }
   size_t handed() const { return forwarders[0]->sessions.size() + forwarders[1]->sessions.size(); }
   WorkerRow& figures() { return supervisor.table().worker(kSelf.row); }
   uint64_t closed(CloseReason reason) { return figures().closed[static_cast<size_t>(reason)]; }
@@ -273,16 +281,13 @@ TEST_F(AcceptorProcess, GivesANewCustodianWhatIsNotHandedOffYet) {
   for (auto& forwarder : forwarders) forwarder->setDeaf(true);
   startAll();
   constexpr size_t kMost = 2 * handoff::kMaxUnacknowledged, kRoom = 3, kPending = 5;
-  connect(kMost - kRoom);
+  // Many to a message: messages of one each would fill the channels of those that read nothing before so many are on the way.
+  ASSERT_NO_FATAL_FAILURE(connectAtOnce(kMost - kRoom));
   ASSERT_TRUE(runUntil(io, [&] {
     return slotsIn(SlotState::kHandoff) == kMost - kRoom && custodian->held() == kMost - kRoom;
   }));
-  // It finds them all at once, and accepts more than it can hand off.
-  acceptor.signal(SIGSTOP);
-  ASSERT_EQ(::waitpid(acceptor.pid(), nullptr, WUNTRACED), acceptor.pid());
-  connect(kRoom + kPending);
-  ASSERT_TRUE(runUntil(io, [&] { return supervisor.backlog() == kRoom + kPending; }));
-  acceptor.signal(SIGCONT);
+  // It accepts more than it can hand off.
+  ASSERT_NO_FATAL_FAILURE(connectAtOnce(kRoom + kPending));
   ASSERT_TRUE(runUntil(
       io, [&] { return slotsIn(SlotState::kHandoff) == kMost && custodian->held() == kMost + kPending; }));
   custodian.reset();
