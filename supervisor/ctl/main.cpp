@@ -173,6 +173,7 @@ int main(int argc, char** argv) {
   CLI::App app("Administers a ParadoxPlex gateway through its HTTP API.", "paradoxctl");
   CommandLine line;
   line.output.terminal = ::isatty(STDOUT_FILENO) != 0;
+  app.fallthrough();  // options that all commands have may stand behind the command too
   describeTarget(app, line);
   describeCommands(app, line);
   app.set_version_flag("--version", std::string("paradoxctl ") + PPX_VERSION);

@@ -77,6 +77,7 @@ TEST_F(Paradoxctl, StatusAndCheck) {
   EXPECT_NE(status.out.find("\nforwarder-0\t0\t"), std::string::npos) << status.out;
   EXPECT_EQ(run("log").out.find("\n\n"), std::string::npos);
   EXPECT_EQ(Json::parse(run("--json status").out)["version"], "1.2.3");
+  EXPECT_EQ(Json::parse(run("status --json").out)["version"], "1.2.3");
   EXPECT_EQ(run("check").out, "ready\n");
   changeStatus([](SupervisorStatus& s) { s.ready = false; });
   EXPECT_EQ(run("check").out, "not ready\n");
