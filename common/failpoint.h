@@ -2,10 +2,11 @@
 //
 //   PPX_FAILPOINTS="acceptor.claimed=kill@3;sys.accept4=errno:24@1-50"
 //
-// Actions: kill (SIGKILL to itself), stop (SIGSTOP), hang (this thread, for ever), exit:N, errno:N. @3: only the third time; @3-9: those;
-// none: each time. Read once at start; without the variable a failpoint costs one load of a constant flag.
+// Actions: kill (SIGKILL to itself), stop (SIGSTOP), hang (this thread, for ever), exit:N, errno:N.
+// @3: only the third time; @3-9: those; none: each time. Read once at start; without the variable a failpoint costs one load of a constant flag.
 // PPX_FAILPOINTS_ONLY=PROGRAM: in processes of that name alone.
-// PPX_FAILPOINTS_ONCE=DIR: each kill, stop, hang or exit happens in one process of all that share it; DIR/NAME says that it has.
+// PPX_FAILPOINTS_ONCE=DIR: each kill, stop, hang or exit happens in one process of all that share it;
+// DIR/NAME says that it has.
 #pragma once
 
 #include <optional>

@@ -36,8 +36,7 @@ struct alignas(64) LaneRow {
   Atomic<uint64_t> cursor;      // LaneCursor of the push under way
   Atomic<uint64_t> wanted;      // incarnation of the row's process while it waits for the lane
   Atomic<uint64_t> releasedMs;  // monotonic: when its owner let it go; 0: taken, or its owner died
-  Atomic<uint64_t>
-      claims;  // how often it was taken: the number tells attachments apart that come out of order
+  Atomic<uint64_t> claims;      // how often it was taken: tells which of two attachments is older
   Atomic<uint64_t> reserved;
 };
 static_assert(sizeof(LaneRow) == 64);
