@@ -70,7 +70,7 @@ struct alignas(64) WorkerRow {
   Atomic<uint64_t> inHand;        // forwarder: the session that its thread works on now (forwarder/in_hand.h)
   Atomic<uint64_t> inDoubt;  // forwarder: sessions that a crash or a lost upstream left in doubt (minor 1)
   Atomic<uint64_t> lastSigns[4];  // supervisor: of the last processes that died here (last_sign.h, minor 1)
-  Atomic<uint64_t> reserved[1];
+  Atomic<uint64_t> readUpTo;  // forwarder: a LastSign of what its upstreams have sent (last_sign.h, minor 1)
 
   // Anybody who left a bit in the row's dirty set: 1 while a ring of the doorbell is under way.
   alignas(64) Atomic<uint32_t> doorbellRung;

@@ -6,6 +6,7 @@
 
 #include "common/failpoint.h"
 #include "common/handoff_protocol.h"
+#include "common/last_sign.h"
 #include "common/last_words.h"
 #include "common/limits.h"
 #include "common/log.h"
@@ -210,9 +211,15 @@ void Forwarder::turnEnds() {
     if (serving_->takeover.complete()) serving_->links.sendLists();
     serving_->ledger.look();
     serving_->links.kick();
-    if (streamsWork())
-      figures().heartbeatMs.store(static_cast<uint64_t>(monotonicMillis()), kRelaxed);  // last_sign.h
+    noteLife();
   });
+}
+
+// last_sign.h
+void Forwarder::noteLife() {
+  const LastSign read{identity_.id.incarnation, serving_->port->readUpTo()};
+  figures().readUpTo.store(read.pack(), kRelaxed);
+  if (streamsWork()) figures().heartbeatMs.store(static_cast<uint64_t>(monotonicMillis()), kRelaxed);
 }
 
 // Without the port's thread no byte moves, so a forwarder whose streams hang is hung, and the supervisor is to see it.

@@ -67,6 +67,7 @@ class Forwarder : public SessionHost {
   void answerDoorbell();
   void turnEnds();
   void tick();
+  void noteLife();
   bool streamsWork() const;
   void onWorkerDied(const control::WorkerDied& died);
   void reclaimLostMail();

@@ -1,5 +1,8 @@
 #include "forwarder/grpc_stream.h"
 
+#include <algorithm>
+#include <utility>
+
 #include "common/clock.h"
 #include "common/failpoint.h"
 #include "forwarder/upstream_wire.h"
@@ -17,7 +20,12 @@ constexpr size_t kMostNews = 64 << 10;  // waiting ones, beyond which nobody is 
 
 GrpcStream::GrpcStream(StreamId id, const StreamTarget& target, ReplyRouter& router, StreamEventSink& sink,
                        std::unique_ptr<StreamExtension> extension)
-    : id_(id), target_(target), router_(router), sink_(sink), extension_(std::move(extension)) {}
+    : id_(id),
+      target_(target),
+      router_(router),
+      sink_(sink),
+      extension_(std::move(extension)),
+      lastSign_(monotonicMillis()) {}
 
 void GrpcStream::start(grpc::GenericStub& stub, grpc::CompletionQueue& queue,
                        const std::vector<std::pair<std::string, std::string>>& metadata) {
@@ -85,6 +93,7 @@ void GrpcStream::onStarted(bool ok) {
     std::lock_guard lock(mutex_);
     readEnded_ = !ok;
   }
+  reads_ = ok;
   if (ok) {
     if (extension_ == nullptr) sink_.post({.type = StreamEvent::Type::kOpened, .stream = id_}, true);
     readNext();
@@ -99,10 +108,23 @@ void GrpcStream::onStarted(bool ok) {
 
 void GrpcStream::readNext() {
   incoming_.Clear();
-  if (sink_.isFull())
-    retryAlarm_.Set(queue_, std::chrono::system_clock::now() + kRetry, &readAgain_);
-  else
+  readsNow_ = !sink_.isFull();
+  if (readsNow_)
     call_->Read(&incoming_, &read_);
+  else
+    retryAlarm_.Set(queue_, std::chrono::system_clock::now() + kRetry, &readAgain_);
+}
+
+// With `resume` all that matters is acknowledged.
+bool GrpcStream::canLose() const {
+  return reads_ && (extension_ == nullptr || (extension_->capabilities() & kResume) == 0);
+}
+
+// The sign is the time before this one: gRPC may have left to another thread of its own what it has just read from a
+// socket, and that thread, too, has had time since.
+Millis GrpcStream::onNothingLeft(Millis now) {
+  if (readsNow_) lastSign_.store(std::max(lastSign_.load(), std::exchange(nothingLeftAt_, now)));
+  return canLose() ? lastSign_.load() : now;
 }
 
 void GrpcStream::onReadAgain(bool) {
@@ -110,7 +132,9 @@ void GrpcStream::onReadAgain(bool) {
 }
 
 void GrpcStream::onRead(bool ok) {
+  readsNow_ = false;
   if (!ok) {
+    reads_ = false;
     {
       std::lock_guard lock(mutex_);
       readEnded_ = true;

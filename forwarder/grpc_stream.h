@@ -45,6 +45,11 @@ class GrpcStream : public std::enable_shared_from_this<GrpcStream> {
   std::vector<SlotRef> halfClose();
   void cancel();
   const StreamTarget& target() const { return target_; }
+  // stream_port.h; any thread.
+  Millis lastSign() const { return lastSign_.load(); }
+  // Completion thread: at this time nothing had come that is not read yet, of any stream. Returns until when this one
+  // has lost nothing, whatever becomes of it: the last sign, or `now` if it cannot lose anything.
+  Millis onNothingLeft(Millis now);
 
   // A completion queue's tag: which operation of which stream.
   struct Operation {
@@ -77,6 +82,7 @@ class GrpcStream : public std::enable_shared_from_this<GrpcStream> {
   void reportPositions();
   void fail(std::string reason);
   void readNext();
+  bool canLose() const;
   void writeNextLocked();
   void finishIfQuiet();
 
@@ -94,6 +100,9 @@ class GrpcStream : public std::enable_shared_from_this<GrpcStream> {
       finished_{this, &GrpcStream::onFinished}, tick_{this, &GrpcStream::onTick};
 
   // Completion thread only.
+  bool reads_ = false;     // from its start to its end
+  bool readsNow_ = false;  // a read is under way: what comes is not held up by what came before
+  Millis nothingLeftAt_ = 0;
   grpc::ByteBuffer incoming_;
   grpc::Slice incomingSlice_;
   Reply reply_;
@@ -104,6 +113,7 @@ class GrpcStream : public std::enable_shared_from_this<GrpcStream> {
   grpc::Alarm tickAlarm_;
   std::string failure_;  // why we ended it
 
+  std::atomic<Millis> lastSign_;
   std::mutex mutex_;  // what follows
   std::deque<Outgoing> outgoing_;
   Outgoing inFlight_;

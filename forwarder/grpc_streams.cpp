@@ -9,7 +9,7 @@
 namespace ppx {
 namespace {
 
-constexpr std::chrono::milliseconds kPulse{200};
+constexpr Millis kLookMs = 50, kIdleLookMs = 200;  // without a stream
 constexpr int kMinReceiveBytes = 4 << 20;
 constexpr int kReceiveSlackBytes = 64 << 10;  // a message's other fields
 
@@ -30,46 +30,62 @@ grpc::ChannelArguments channelArguments(uint32_t maxReplyBytes) {
   return arguments;
 }
 
+// In the past too: then the queue only looks.
+gpr_timespec inMillis(Millis time) {
+  return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_millis(time, GPR_TIMESPAN));
+}
+
 }  // namespace
 
 GrpcStreams::GrpcStreams(const Options& options, ReplyRouter& router, std::function<void()> wake)
     : options_(options),
       router_(router),
       wake_(std::move(wake)),
-      pulseAt_(monotonicMillis()),
-      thread_([this] { run(); }) {
-  onPulse(true);
-}
+      workedAt_(monotonicMillis()),
+      readUpTo_(workedAt_.load()),
+      thread_([this] { run(); }) {}
 
 GrpcStreams::~GrpcStreams() {
-  {
-    std::lock_guard lock(pulseMutex_);
-    stopping_ = true;
-    pulse_.Cancel();
-  }
   for (auto& [id, stream] : streams_) stream->cancel();
   queue_.Shutdown();
   thread_.join();
 }
 
+// Between events it looks at least every `kLookMs` whether there are any: that there is none is proof of what has been read.
 void GrpcStreams::run() {
   void* tag = nullptr;
   bool ok = false;
-  while (queue_.Next(&tag, &ok)) {
-    if (tag == &pulse_) {
-      onPulse(ok);
-      continue;
+  for (Millis lookAt = 0;;) {
+    const Millis now = monotonicMillis();
+    workedAt_.store(now);
+    switch (queue_.AsyncNext(&tag, &ok, inMillis(lookAt - now))) {
+      case grpc::CompletionQueue::SHUTDOWN:
+        return;
+      case grpc::CompletionQueue::TIMEOUT:
+        // Not when it returned: this thread may have had to wait for its turn since.
+        lookAt = onNothingLeft(std::max(now, lookAt));
+        break;
+      case grpc::CompletionQueue::GOT_EVENT: {
+        (void)opened_.load(std::memory_order_acquire);
+        auto* operation = static_cast<GrpcStream::Operation*>(tag);
+        (operation->stream->*operation->done)(ok);
+        break;
+      }
     }
-    (void)opened_.load(std::memory_order_acquire);
-    auto* operation = static_cast<GrpcStream::Operation*>(tag);
-    (operation->stream->*operation->done)(ok);
   }
 }
 
-void GrpcStreams::onPulse(bool ok) {
-  pulseAt_.store(monotonicMillis());
-  std::lock_guard lock(pulseMutex_);
-  if (ok && !stopping_) pulse_.Set(&queue_, std::chrono::system_clock::now() + kPulse, &pulse_);
+// When to look again.
+Millis GrpcStreams::onNothingLeft(Millis now) {
+  Millis oldest = now;
+  bool idle = true;
+  {
+    std::lock_guard lock(streamsMutex_);
+    idle = streams_.empty();
+    for (auto& [id, stream] : streams_) oldest = std::min(oldest, stream->onNothingLeft(now));
+  }
+  readUpTo_.store(oldest);
+  return now + (idle ? kIdleLookMs : kLookMs);
 }
 
 GrpcStreams::Peer& GrpcStreams::peerOf(const StreamTarget& target) {
@@ -95,7 +111,10 @@ StreamId GrpcStreams::open(const StreamTarget& target) {
     extension =
         std::make_unique<StreamExtension>(*options_.table, options_.self, options_.gateway, target, lanes_);
   auto stream = std::make_shared<GrpcStream>(id, target, router_, *this, std::move(extension));
-  streams_.emplace(id, stream);
+  {
+    std::lock_guard lock(streamsMutex_);
+    streams_.emplace(id, stream);
+  }
   std::vector<std::pair<std::string, std::string>> metadata{
       {"paradoxplex-gateway", uuidText(options_.gateway)},
       {"paradoxplex-forwarder", std::to_string(options_.self.row)},
@@ -106,9 +125,14 @@ StreamId GrpcStreams::open(const StreamTarget& target) {
   return id;
 }
 
-GrpcStream* GrpcStreams::find(StreamId stream) {
+GrpcStream* GrpcStreams::find(StreamId stream) const {
   auto found = streams_.find(stream);
   return found == streams_.end() ? nullptr : found->second.get();
+}
+
+Millis GrpcStreams::lastSignOf(StreamId stream) const {
+  const GrpcStream* found = find(stream);
+  return found != nullptr ? found->lastSign() : monotonicMillis();
 }
 
 std::string_view GrpcStreams::now() {
@@ -166,8 +190,11 @@ void GrpcStreams::collect(std::vector<StreamEvent>& events) {
   events.clear();
   // Gone only now: who went through the last events could still submit to a stream that ended further on in
   // them.
-  for (StreamId stream : ended_) streams_.erase(stream);
-  ended_.clear();
+  if (!ended_.empty()) {
+    std::lock_guard lock(streamsMutex_);
+    for (StreamId stream : ended_) streams_.erase(stream);
+    ended_.clear();
+  }
   if (!eventsWaiting_.load()) return;
   {
     std::lock_guard lock(eventMutex_);

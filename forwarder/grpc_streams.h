@@ -2,7 +2,6 @@
 // all.
 #pragma once
 
-#include <grpcpp/alarm.h>
 #include <grpcpp/grpcpp.h>
 
 #include <functional>
@@ -40,7 +39,9 @@ class GrpcStreams : public StreamPort, public StreamEventSink {
   void collect(std::vector<StreamEvent>& events) override;
   void post(StreamEvent event, bool wake) override;  // StreamEventSink: any thread
   bool isFull() const override { return full_.load(); }
-  Millis lastSeenAtWork() const override { return pulseAt_.load(); }
+  Millis lastSeenAtWork() const override { return workedAt_.load(); }
+  Millis lastSignOf(StreamId stream) const override;
+  Millis readUpTo() const override { return readUpTo_.load(); }
 
   static constexpr size_t kMostEvents = 64 << 10;
 
@@ -52,9 +53,9 @@ class GrpcStreams : public StreamPort, public StreamEventSink {
   };
 
   void run();
-  void onPulse(bool ok);
+  Millis onNothingLeft(Millis now);
   Peer& peerOf(const StreamTarget& target);
-  GrpcStream* find(StreamId stream);
+  GrpcStream* find(StreamId stream) const;
   std::string_view now();
 
   Options options_;
@@ -63,6 +64,7 @@ class GrpcStreams : public StreamPort, public StreamEventSink {
   std::function<void()> wake_;
   grpc::CompletionQueue queue_;
   std::map<uint32_t, Peer> peers_;
+  std::mutex streamsMutex_;  // of changes to streams_, and of looks at it from the completion thread
   std::unordered_map<StreamId, std::shared_ptr<GrpcStream>> streams_;
   std::vector<StreamId> ended_;  // of the last collect(): gone at the next
   StreamId nextStream_ = 1;
@@ -75,10 +77,7 @@ class GrpcStreams : public StreamPort, public StreamEventSink {
 
   // Orders what open() makes before its completions: for a race detector, which does not see into gRPC's queue.
   std::atomic<uint64_t> opened_{0};
-  std::mutex pulseMutex_;  // of stopping_ and the alarm
-  bool stopping_ = false;
-  grpc::Alarm pulse_;  // goes round through the completion thread
-  std::atomic<Millis> pulseAt_;
+  std::atomic<Millis> workedAt_, readUpTo_;  // the completion thread
   std::thread thread_;
 };
 

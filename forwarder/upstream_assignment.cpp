@@ -59,8 +59,8 @@ void UpstreamLinks::assignWaiting() {
   });
 }
 
-void UpstreamLinks::moveSessions(uint32_t upstream) {
-  const bool died = links_[upstream].state != State::kDraining;
+// `lost`: what is on its way there may be.
+void UpstreamLinks::moveSessions(uint32_t upstream, bool lost) {
   const bool carried = std::exchange(links_[upstream].carried, false);
   const uint32_t pool = table_->upstream(upstream).pool.load();
   sessions_->forEach([&](Session& session) {
@@ -68,23 +68,23 @@ void UpstreamLinks::moveSessions(uint32_t upstream) {
     const bool byMessage = session.settings().routeByMessage.load(kRelaxed) != 0;
     if (byMessage) {
       // It has no upstream of its own: any of its payloads may have gone there.
-      if (died && carried && session.slot().pool.load(kRelaxed) == pool) noteLoss(session, upstream);
+      if (lost && carried && session.slot().pool.load(kRelaxed) == pool) noteLoss(session, upstream);
       return;
     }
     if (session.upstream() != upstream) return;
     session.setUpstream(kNoUpstream, 0);
-    if (died && noteLoss(session, upstream)) return;
+    if (lost && noteLoss(session, upstream)) return;
     table_->worker(self_.row).sessionsMoved.fetch_add(1, kRelaxed);
     assign(session);
   });
 }
 
-// One that has missed a question of the prober's may have read nothing since it was last heard of; another has just ended.
+// One that has missed a question of the prober's may have read nothing since it was last heard of.
 Millis UpstreamLinks::lastSignOf(uint32_t upstream) const {
   const UpstreamSlot& slot = table_->upstream(upstream);
-  const Millis now = monotonicMillis(), live = static_cast<Millis>(slot.lastLiveMs.load(kRelaxed));
+  const Millis stream = links_[upstream].lastSign, live = static_cast<Millis>(slot.lastLiveMs.load(kRelaxed));
   const Millis asked = std::min<Millis>(slot.aliveTimeoutMs.load(kRelaxed) / 3, kLongestQuestionMs);
-  return live != 0 && now - live > 2 * asked ? live : now;
+  return live != 0 && monotonicMillis() - live > 2 * asked ? std::min(live, stream) : stream;
 }
 
 // Its upstream is lost. What one with `resume` has not acknowledged is sent again: that is no doubt. True: it is ended.

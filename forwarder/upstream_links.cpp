@@ -129,7 +129,8 @@ void UpstreamLinks::drain(uint32_t upstream) {
 // The upstream is down or gone: its stream is of no use any more.
 void UpstreamLinks::drop(uint32_t upstream) {
   Link& link = links_[upstream];
-  const StreamId stream = std::exchange(link.stream, 0);
+  const StreamId stream = link.stream;
+  letGo(link);
   if (stream != 0) port_->cancel(stream);
   link.queuedBytes = 0;
   clearWaiting(link);
@@ -140,13 +141,18 @@ void UpstreamLinks::drop(uint32_t upstream) {
   if (resumes)
     link.movesAfter = stream;
   else
-    moveSessions(upstream);
+    moveSessions(upstream, true);
   if (quiesced) quiet_(upstream, false);
+}
+
+void UpstreamLinks::letGo(Link& link) {
+  if (link.stream != 0) link.lastSign = port_->lastSignOf(link.stream);
+  link.stream = 0;
 }
 
 void UpstreamLinks::backOff(uint32_t upstream, Millis delay) {
   Link& link = links_[upstream];
-  link.stream = 0;
+  letGo(link);
   link.queuedBytes = 0;
   clearWaiting(link);
   enter(upstream, State::kBackoff);
@@ -198,7 +204,7 @@ void UpstreamLinks::collect() {
 // The upstream may have come back meanwhile: then its sessions go on with it.
 void UpstreamLinks::onDropped(uint32_t upstream) {
   links_[upstream].movesAfter = 0;
-  if (links_[upstream].state == State::kNone) moveSessions(upstream);
+  if (links_[upstream].state == State::kNone) moveSessions(upstream, true);
 }
 
 void UpstreamLinks::onOpened(uint32_t upstream, const StreamEvent& event) {
@@ -254,7 +260,7 @@ void UpstreamLinks::onEnded(uint32_t upstream, const StreamEvent& event) {
   const bool comesBack = (link.capabilities & kResume) != 0 && link.failures == 1;
   backOff(upstream, comesBack ? kResumeRetryMs
                               : std::min(kLastRetryMs, kFirstRetryMs << std::min(link.failures - 1, 6u)));
-  if (!comesBack) moveSessions(upstream);
+  if (!comesBack) moveSessions(upstream, true);
 }
 
 void UpstreamLinks::tick(Millis now) {

@@ -74,7 +74,8 @@ class UpstreamLinks {
     StreamId stream = 0;
     StreamId movesAfter = 0;  // a cancelled stream: its sessions move when it has ended, after its last reply
     uint64_t queuedBytes = 0;
-    Millis since = 0;  // in this state
+    Millis since = 0;     // in this state
+    Millis lastSign = 0;  // of its last stream that is over (stream_port.h)
     Millis retryAt = 0;
     std::vector<SlotRef> waiting;    // sessions with input while it is behind
     bool listDue = false;            // it waits for the end of its list of sessions
@@ -103,7 +104,8 @@ class UpstreamLinks {
   void announceEnd(Session& session);
   void kickLater(uint32_t upstream);
   void announceMoves(uint32_t upstream);
-  void moveSessions(uint32_t upstream);
+  void letGo(Link& link);
+  void moveSessions(uint32_t upstream, bool lost);
   bool noteLoss(Session& session, uint32_t upstream);
   Millis lastSignOf(uint32_t upstream) const;
   void assignWaiting();

@@ -61,9 +61,9 @@ void UpstreamLinks::reopenAll() {
 
 void UpstreamLinks::onDrained(uint32_t upstream, bool proven) {
   Link& link = links_[upstream];
-  link.stream = 0;
+  letGo(link);
   const bool deleted = isDeleted(upstream);
-  if (deleted && !link.held && !link.moved) moveSessions(upstream);
+  if (deleted && !link.held && !link.moved) moveSessions(upstream, !proven);
   enter(upstream, State::kNone);
   if (deleted) ended_(upstream, link.generation);
   if (link.held)
@@ -87,7 +87,7 @@ void UpstreamLinks::tickDraining(uint32_t upstream, Millis now) {
             "upstream {} still reads after barrier_timeout: its sessions move anyway", name(upstream));
     if (link.held || !isDeleted(upstream)) return linger(upstream);
     link.moved = true;
-    moveSessions(upstream);
+    moveSessions(upstream, false);
   }
   if (now - link.since >= header.drainMaxMs.load(kRelaxed)) port_->cancel(link.stream);
 }

@@ -5,7 +5,9 @@
 
 #include <atomic>
 #include <chrono>
+#include <mutex>
 #include <thread>
+#include <utility>
 
 #include "forwarder/upstream_wire.h"
 #include "tests/common/table_testing.h"
@@ -108,6 +110,135 @@ TEST(GrpcStreams, ReadNoMoreMarksThanSessionsTakeIn) {
         milliseconds(20'000)));
   }
   server->Shutdown(std::chrono::system_clock::now());
+}
+
+// Answers nothing of its own accord: the test does.
+class Talker final : public wire::UpstreamPeerService::Service {
+ public:
+  void say(const std::string& client, const std::string& payload) {
+    wire::OutputStreamRequest message;
+    message.set_client_uuid(client);
+    message.set_payload(payload);
+    std::lock_guard lock(mutex_);
+    stream_->Write(message);
+  }
+  bool isOpen() {
+    std::lock_guard lock(mutex_);
+    return stream_ != nullptr;
+  }
+  void end() { ends_ = true; }
+
+ private:
+  using Stream = grpc::ServerReaderWriter<wire::OutputStreamRequest, wire::InputStreamRequest>;
+
+  grpc::Status bidirectionalStreaming(grpc::ServerContext*, Stream* stream) override {
+    {
+      std::lock_guard lock(mutex_);
+      stream_ = stream;
+    }
+    waitFor([&] { return ends_.load(); }, std::chrono::milliseconds(60'000));
+    std::lock_guard lock(mutex_);
+    stream_ = nullptr;
+    return grpc::Status(grpc::StatusCode::UNAVAILABLE, "told so");
+  }
+
+  std::mutex mutex_;
+  Stream* stream_ = nullptr;
+  std::atomic<bool> ends_{false};
+};
+
+struct LastSign : ::testing::Test {
+  static constexpr std::chrono::milliseconds kPatience{20'000};
+
+  LastSign() {
+    grpc::ServerBuilder builder;
+    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+    builder.RegisterService(&talker);
+    server = builder.BuildAndStart();
+    GrpcStreams::Options options;
+    options.self = self;
+    options.table = &table;
+    streams = std::make_unique<GrpcStreams>(options, router, [this] { wokenAt = monotonicMillis(); });
+    stream = streams->open({.host = "127.0.0.1", .port = static_cast<uint32_t>(port)});
+    EXPECT_TRUE(waitFor([&] { return talker.isOpen(); }, kPatience));
+  }
+  ~LastSign() override {
+    talker.end();
+    EXPECT_TRUE(waitFor([this] { return hasEnded(); }, kPatience));
+    streams.reset();
+    server->Shutdown(std::chrono::system_clock::now());
+  }
+  bool hasEnded() {
+    std::vector<StreamEvent> events;
+    streams->collect(events);
+    return ended = ended || (!events.empty() && events.back().type == StreamEvent::Type::kEnded);
+  }
+  bool advances() { return advancesBeyond(monotonicMillis(), kPatience); }
+  bool advancesBeyond(Millis time, std::chrono::milliseconds within) {
+    return waitFor([&] { return streams->lastSignOf(stream) > time && streams->readUpTo() > time; }, within);
+  }
+
+  const WorkerId self = testing::kForwarder;
+  Table table = testing::smallTable();
+  SlotRef ref = testing::owned(table);
+  Journal journal{table, self};
+  Doorbells doorbells = std::move(*Doorbells::create());
+  ReplyRouter router{table, doorbells, journal, self};
+  Talker talker;
+  std::atomic<Millis> wokenAt{0};
+  int port = 0;
+  std::unique_ptr<grpc::Server> server;
+  std::unique_ptr<GrpcStreams> streams;
+  StreamId stream = 0;
+  bool ended = false;
+};
+
+TEST_F(LastSign, GoesOnWhileAStreamIsQuiet) {
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(advances());
+}
+
+TEST_F(LastSign, StandsStillWhileAReplyWaitsForRoomAndWhatFollowsItIsNotRead) {
+  ASSERT_TRUE(advances());
+  const std::string client = uuidText(SessionTable(table).uuid(ref.slot));
+  const std::string bulk(32 << 10, 'b');  // a quarter of the segments
+  MailOutbox outbox;
+  outbox.attach(table, ref);
+  uint64_t committed = 0;
+  for (int i = 0; i < 6; ++i) talker.say(client, bulk);
+  ASSERT_TRUE(waitFor(
+      [&] {
+        committed += outbox.collect(table);
+        return committed >= 3 * bulk.size();
+      },
+      kPatience));
+  // The next one finds no room within a moment of that.
+  Millis held = 0;
+  ASSERT_TRUE(waitFor(
+      [&] {
+        const Millis before = std::exchange(held, streams->lastSignOf(stream));
+        return before == held && monotonicMillis() - held > 300;
+      },
+      kPatience));
+  EXPECT_FALSE(advancesBeyond(held, std::chrono::milliseconds(300)));
+  EXPECT_TRUE(waitFor(
+      [&] {
+        committed += outbox.collect(table);
+        outbox.consume(table, journal, outbox.pending(table));
+        return committed == 6 * bulk.size();
+      },
+      kPatience));
+  EXPECT_TRUE(advances());
+}
+
+TEST_F(LastSign, OfABrokenStreamIsNotLaterThanItsEndHoweverLateThatIsCollected) {
+  ASSERT_TRUE(advances());
+  const Millis before = monotonicMillis();
+  talker.end();
+  ASSERT_TRUE(waitFor([&] { return wokenAt > before; }, kPatience));
+  const Millis noticed = wokenAt;
+  EXPECT_TRUE(waitFor([&] { return streams->readUpTo() > noticed + 200; }, kPatience));
+  EXPECT_TRUE(hasEnded());
+  EXPECT_LE(streams->lastSignOf(stream), noticed);
 }
 
 }  // namespace

@@ -31,6 +31,8 @@ class RecordingPort : public StreamPort {
   void cancel(StreamId stream) override { cancelled.push_back(stream); }
   void collect(std::vector<StreamEvent>& out) override;
   Millis lastSeenAtWork() const override { return monotonicMillis(); }
+  Millis lastSignOf(StreamId) const override { return lastSign != 0 ? lastSign : monotonicMillis(); }
+  Millis readUpTo() const override { return monotonicMillis(); }
 
   void opened(StreamId stream, uint8_t capabilities = 0, uint64_t instance = 1) {
     events.push_back({.type = StreamEvent::Type::kOpened,
@@ -58,6 +60,7 @@ class RecordingPort : public StreamPort {
   std::vector<std::pair<StreamId, SessionNews>> news;
   std::vector<StreamId> halfClosed, cancelled;
   StreamId last = 0;
+  Millis lastSign = 0;  // of each stream; 0: now
 };
 
 class SessionBench : public SessionHost {

@@ -232,6 +232,50 @@ TEST_F(UpstreamLinksTest, WithUpstreamLossCloseASessionWithTrafficEndsAndAQuietO
   EXPECT_EQ(quiet.upstream(), 1u);
 }
 
+// A forwarder that has no processor to run on learns late that a stream has broken: until then nobody can say when it did.
+struct LateNews : UpstreamLinksTest {
+  void learnOfTheLoss(const std::function<void()>& tell) {
+    bench_.table().header().doubtWindowMs.store(1000);
+    bench_.table().listener(0).closeOnUpstreamLoss.store(1);
+    bench_.readyUpstream(0);
+    Session& busy = bench_.connect(client_);
+    UniqueFd quietClient;
+    Session& quiet = bench_.connect(quietClient);
+    bench_.readyUpstream(1);
+    const auto now = static_cast<uint64_t>(monotonicMillis());
+    bench_.port.lastSign = static_cast<Millis>(now - 2000);
+    busy.slot().lastPassedMs.store(now - 1500);
+    quiet.slot().lastPassedMs.store(now - 3500);
+    tell();
+    EXPECT_EQ(busy.phase(), SessionPhase::kDropping);
+    EXPECT_EQ(quiet.phase(), SessionPhase::kOpen);
+    EXPECT_EQ(quiet.upstream(), 1u);
+  }
+};
+
+TEST_F(LateNews, OfABrokenStreamLeaveInDoubtWhatFollowedItsLastSign) {
+  learnOfTheLoss([&] {
+    bench_.port.ended(streamTo(0), false);
+    bench_.links.collect();
+  });
+}
+
+TEST_F(LateNews, OfAnUpstreamThatIsDownLeaveInDoubtWhatFollowedItsLastSign) {
+  learnOfTheLoss([&] {
+    bench_.setUpstream(0, UpstreamLife::kActive, UpstreamHealth::kDown);
+    bench_.links.sync();
+  });
+}
+
+TEST_F(LateNews, OfADrainedStreamThatBrokeLeaveInDoubtWhatFollowedItsLastSign) {
+  learnOfTheLoss([&] {
+    bench_.setUpstream(0, UpstreamLife::kDraining, UpstreamHealth::kReady);
+    bench_.links.sync();
+    bench_.port.ended(streamTo(0), false);
+    bench_.links.collect();
+  });
+}
+
 TEST_F(UpstreamLinksTest, RoutedByMessageEachPayloadGoesToTheNext) {
   bench_.table().listener(0).routeByMessage.store(1);
   for (uint32_t i = 0; i < 3; ++i) bench_.readyUpstream(i);

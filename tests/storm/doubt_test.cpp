@@ -122,5 +122,47 @@ TEST_F(Doubt, WithCloseASessionThatWasQuietGoesOnAndABusyOneIsEnded) {
   EXPECT_EQ(gateway.closed("in_doubt"), 1);
 }
 
+// A forwarder that stands still (or has no processor to run on) learns of the loss long after it.
+TEST_F(Doubt, IsJudgedByTheLastSignOfAStreamHoweverLateItsEndIsNoticed) {
+  Gateway gateway(options("continue"));
+  gateway.addUpstream(upstream.port());
+  Client quiet(gateway.port());
+  EXPECT_EQ(quiet.exchange("q"), "q");
+  waitUntil("quiet for twice the window", [&] {
+    return gateway.downstreamOf(quiet).at("last_out_seconds_ago").get<double>() > 2 * kWindowSeconds;
+  });
+  Client busy(gateway.port());
+  EXPECT_EQ(busy.exchange("b"), "b");
+  const std::string uuid = gateway.downstreamOf(busy).at("uuid");
+  const pid_t pid = gateway.worker("forwarder");
+  ::kill(pid, SIGSTOP);
+  upstream.stop();
+  waitUntilQuiet(gateway, busy, "last_out_seconds_ago");
+  ::kill(pid, SIGCONT);
+  waitUntil("its report", [&] { return isReported(gateway, uuid); });
+  EXPECT_FALSE(isReported(gateway, gateway.downstreamOf(quiet).at("uuid")));
+  EXPECT_TRUE(busy.isOpen() && quiet.isOpen());
+}
+
+// Its heartbeat goes on for a while, but it reads nothing more of what its upstreams say.
+TEST_F(Doubt, IsJudgedByWhatAHungForwarderHadReadNotByItsHeartbeat) {
+  TempDir marks;
+  GatewayOptions hanging = options("continue");
+  hanging.workers += "heartbeat_timeout = \"1s\"\n";
+  hanging.sessions = "doubt_window = \"500ms\"\n";
+  hanging.environment = {{"PPX_FAILPOINTS", "reply.push=hang@2"}, {"PPX_FAILPOINTS_ONCE", marks.path()}};
+  Gateway gateway(hanging);
+  gateway.addUpstream(upstream.port());
+  Client first(gateway.port()), second(gateway.port());
+  EXPECT_EQ(first.exchange("1"), "1");
+  const std::string uuid = gateway.downstreamOf(first).at("uuid");
+  const pid_t pid = gateway.worker("forwarder");
+  second.send("2");
+  gateway.waitForSuccessor("forwarder", pid);
+  waitUntil("a whole gateway", [&] { return gateway.isWhole(); });
+  EXPECT_TRUE(isReported(gateway, uuid));
+  EXPECT_TRUE(isReported(gateway, gateway.downstreamOf(second).at("uuid")));
+}
+
 }  // namespace
 }  // namespace ppx::test

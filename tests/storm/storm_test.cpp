@@ -172,6 +172,12 @@ struct Storm {
     return sessions;
   }
 
+  std::string gatewaysView(const std::string& uuid) const {
+    for (const Json& row : gateway.downstreams())
+      if (row.at("uuid") == uuid) return row.dump();
+    return "closed";
+  }
+
   std::set<std::string> reportedSince(size_t logBytes) const {
     std::set<std::string> uuids;
     std::istringstream log(gateway.log().substr(logBytes));
@@ -213,7 +219,8 @@ struct Storm {
     for (size_t i = 0; i < busy->size(); ++i) {
       const load::VerifiedConnection& link = busy->client(i);
       const bool closed = isClosed(link), intact = isIntact(link);
-      EXPECT_TRUE(intact || isReported(i)) << "not reported in doubt: " << link.problem();
+      EXPECT_TRUE(intact || isReported(i))
+          << "not reported in doubt: " << link.problem() << gatewaysView(session(i).uuid);
       EXPECT_FALSE(row >= 0 && session(i).forwarder != row && isReported(i)) << "client of another forwarder";
       if (mayEnd) {
         EXPECT_NE(link.state(), LinkState::kMismatched) << "a wrong byte: " << link.problem();
@@ -238,6 +245,7 @@ struct Storm {
     for (unsigned i = 0; i < count && !::testing::Test::HasFailure(); ++i) {
       const std::string& role = roles.at(random() % roles.size());
       if (std::getenv("PPX_STORM_LOG") != nullptr) std::printf("kill %u: %s\n", i, role.c_str());
+      SCOPED_TRACE("kill " + std::to_string(i) + ": " + role);
       if (role == "forwarder" || role == "upstream")
         breakStreams(role, mayEnd);
       else
