@@ -313,9 +313,10 @@ TEST(FailpointTable, NamesEachFailpointOfTheSource) {
 TEST(FailpointTable, HasATestForEach) {
   std::string tests;
   for (const char* file : {"tests/storm/crash_outcome_test.cpp", "tests/handover/failpoint_test.cpp",
-                           "tests/handover/custodian_renewal_test.cpp", "tests/gateway/resume_test.cpp",
-                           "tests/custody/acceptor_test.cpp", "tests/storm/custody_cost_test.cpp",
-                           "tests/custody/custodian_test.cpp", "tests/custody/reconcile_test.cpp"})
+                           "tests/handover/custodian_renewal_test.cpp", "tests/gateway/resume_crash_test.cpp",
+                           "tests/gateway/resume_lanes_test.cpp", "tests/custody/acceptor_test.cpp",
+                           "tests/storm/custody_cost_test.cpp", "tests/custody/custodian_test.cpp",
+                           "tests/custody/reconcile_test.cpp"})
     tests += textOf(fs::path(PPX_SOURCE_DIR) / file);
   // Alone, or armed: no longer name that begins so.
   auto stands = [&](const std::string& name, char end) {
