@@ -75,9 +75,9 @@ class StreamPort {
   virtual void collect(std::vector<StreamEvent>& events) = 0;
   // Monotonic: when what works on the streams beside this thread was last seen to. Several times a second if all is well.
   virtual Millis lastSeenAtWork() const = 0;
-  // Monotonic, never later than the truth: until then the stream had not broken, and what had come over it was read. What
-  // a broken stream has lost is judged from there, however late its end was noticed. In the turn that collects its kEnded
-  // too.
+  // Monotonic: the last time known at which the stream had not broken and what had come over it was read. What a broken
+  // stream has lost is judged from there, however late its end is noticed. Also in the turn that collects its kEnded; of a
+  // stream that is gone: now.
   virtual Millis lastSignOf(StreamId stream) const = 0;
   // The same of all streams at once, those apart that lose nothing when they break (`resume`).
   virtual Millis readUpTo() const = 0;

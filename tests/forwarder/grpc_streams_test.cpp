@@ -7,7 +7,6 @@
 #include <chrono>
 #include <mutex>
 #include <thread>
-#include <utility>
 
 #include "forwarder/upstream_wire.h"
 #include "tests/common/table_testing.h"
@@ -84,6 +83,9 @@ TEST(GrpcStreams, ReadNoMoreMarksThanSessionsTakeIn) {
         streams.open({.host = "127.0.0.1", .port = static_cast<uint32_t>(port), .extended = true});
     ASSERT_TRUE(waitFor([&] { return streams.isFull(); }, milliseconds(20'000)));
     EXPECT_FALSE(waitFor([&] { return marker.isDone(); }, milliseconds(300)));
+    // What is not read of it is not lost, whoever dies.
+    EXPECT_TRUE(
+        waitFor([&, now = monotonicMillis()] { return streams.readUpTo() > now; }, milliseconds(20'000)));
     std::vector<StreamEvent> events;
     streams.collect(events);
     EXPECT_LE(events.size(), GrpcStreams::kMostEvents + kMaxMarks);

@@ -1,10 +1,10 @@
 // Upstreams with `resume`: forwarders die at each step that a numbered reply takes, and that a close takes.
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <filesystem>
 
 #include "tests/examples/worker_process.h"
+#include "tests/gateway/crash_step.h"
 #include "tests/gateway/harness/gateway.h"
 #include "tests/load/duplex_swarm.h"
 
@@ -16,20 +16,6 @@ using load::kSecond;
 
 std::vector<std::string> echo() {
   return {programPath("paradox-example-echo"), "--quiet", "--extensions"};
-}
-
-// For names of tests.
-std::string named(std::string failpoint) {
-  std::replace(failpoint.begin(), failpoint.end(), '.', '_');
-  return failpoint;
-}
-
-struct Step {
-  const char* failpoint;
-  int pass;
-};
-void PrintTo(const Step& step, std::ostream* out) {
-  *out << step.failpoint;
 }
 
 class ResumeCrash : public ::testing::TestWithParam<Step> {};

@@ -6,27 +6,13 @@
 #include <algorithm>
 #include <array>
 #include <future>
-#include <thread>
 
+#include "tests/gateway/crash_step.h"
 #include "tests/gateway/harness/gateway.h"
 #include "tests/gateway/harness/library_upstream.h"
 
 namespace ppx::test {
 namespace {
-
-// For names of tests.
-std::string named(std::string failpoint) {
-  std::replace(failpoint.begin(), failpoint.end(), '.', '_');
-  return failpoint;
-}
-
-struct Step {
-  const char* failpoint;
-  int pass;
-};
-void PrintTo(const Step& step, std::ostream* out) {
-  *out << step.failpoint;
-}
 
 // Two clients order broadcasts, numbered for each of them; every client hears each once and each one's in order, while
 // forwarders die.
@@ -61,20 +47,29 @@ TEST_P(ResumeBroadcast, ReachesEachClientOnceAndInOrderOverCrashes) {
   std::vector<Client> clients;
   for (int i = 0; i < 12; ++i) clients.emplace_back(gateway.port());
   gateway.waitForSessions(12);
-  constexpr int kBroadcasts = 120;
+  constexpr int kBroadcasts = 120, kUnheard = 20;
+  std::vector<std::string> heard(clients.size());
+  pid_t killed = 0;
   for (int i = 0; i < kBroadcasts; ++i) {
     clients[static_cast<size_t>(i) % 2].send("x");
-    if (GetParam().pass == 0 && i % 30 == 15) ::kill(gateway.worker("forwarder", i / 30 % 2), SIGKILL);
-    if (i % 10 == 9) std::this_thread::sleep_for(20ms);  // a pace: the kills fall among them
+    if (GetParam().pass == 0 && i % 30 == 15) {
+      if (killed != 0) gateway.waitForSuccessor("forwarder", killed);
+      waitUntil("a whole gateway", [&] { return gateway.isWhole(); });
+      killed = gateway.worker("forwarder", i / 30 % 2);
+      ::kill(killed, SIGKILL);
+    }
+    // No more than so many are under way: the kills fall among them.
+    if (i >= kUnheard) heard.back() += clients.back().receive(kRecord);
   }
   std::array<std::string, 2> whole;
   for (int i = 0; i < kBroadcasts; ++i)
     whole[static_cast<size_t>(i) % 2] += record(static_cast<size_t>(i) % 2, i / 2);
-  for (Client& client : clients) {
-    const std::string heard = client.receive(kBroadcasts * kRecord);
+  for (size_t client = 0; client < clients.size(); ++client) {
+    std::string& all = heard[client];
+    all += clients[client].receive(kBroadcasts * kRecord - all.size());
     std::array<std::string, 2> of;
-    for (size_t at = 0; at < heard.size(); at += kRecord)
-      of.at(static_cast<size_t>(heard[at] - '0')) += heard.substr(at, kRecord);
+    for (size_t at = 0; at < all.size(); at += kRecord)
+      of.at(static_cast<size_t>(all[at] - '0')) += all.substr(at, kRecord);
     EXPECT_EQ(of, whole);
   }
   for (Client& client : clients) EXPECT_EQ(client.receiveFor(50ms), "");
@@ -87,9 +82,18 @@ INSTANTIATE_TEST_SUITE_P(Crashes, ResumeBroadcast,
                                            Step{"lane.done", 25}, Step{"reply.broadcast", 200}),
                          [](const auto& step) { return named(step.param.failpoint); });
 
+struct ResumeLanes : ::testing::Test {
+  static pid_t forwarderOf(const Gateway& gateway, const Client& client) {
+    const int row = gateway.downstreamOf(client).at("forwarder");
+    for (const Json& worker : gateway.rows("/admin/status", "workers"))
+      if (worker.at("role") == "forwarder" && worker.at("row") == row) return worker.at("pid");
+    throw std::runtime_error("no forwarder in row " + std::to_string(row));
+  }
+};
+
 // What a dead forwarder was to carry is carried by another one meanwhile; when its row has a process again, that one
 // gets its lane back.
-TEST(ResumeLanes, OfADeadForwarderGoOverAnotherOneAndComeBack) {
+TEST_F(ResumeLanes, OfADeadForwarderGoOverAnotherOneAndComeBack) {
   LibraryUpstream upstream;
   std::promise<void> forwarderIsDead;
   upstream.onBytes(
@@ -109,11 +113,8 @@ TEST(ResumeLanes, OfADeadForwarderGoOverAnotherOneAndComeBack) {
   Client first(gateway.port()), second(gateway.port());
   EXPECT_EQ(first.exchange("a\n"), "a\n");
   EXPECT_EQ(second.exchange("b\n"), "b\n");
-  const int row = gateway.downstreamOf(first).at("forwarder");
-  ASSERT_NE(row, gateway.downstreamOf(second).at("forwarder"));
-  pid_t pid = 0;
-  for (const Json& worker : gateway.rows("/admin/status", "workers"))
-    if (worker.at("role") == "forwarder" && worker.at("row") == row) pid = worker.at("pid");
+  const pid_t pid = forwarderOf(gateway, first);
+  ASSERT_NE(pid, forwarderOf(gateway, second));
   first.send("tell all");
   upstream.waitFor("the order",
                    [](const LibraryUpstream::Told& told) { return told.bytes == "a\ntell all"; });
@@ -127,7 +128,7 @@ TEST(ResumeLanes, OfADeadForwarderGoOverAnotherOneAndComeBack) {
 }
 
 // Its client left while its row was empty; another forwarder finds out.
-TEST(ResumeLanes, AClientThatLeavesWithItsForwarderIsClosedByTheNextOne) {
+TEST_F(ResumeLanes, AClientThatLeavesWithItsForwarderIsClosedByTheNextOne) {
   LibraryUpstream upstream;
   Gateway gateway({.forwarders = 2,
                    .upstreams = {upstream.port()},
@@ -136,10 +137,7 @@ TEST(ResumeLanes, AClientThatLeavesWithItsForwarderIsClosedByTheNextOne) {
   Client first(gateway.port()), second(gateway.port());
   EXPECT_EQ(first.exchange("a"), "a");
   EXPECT_EQ(second.exchange("b"), "b");
-  const int row = gateway.downstreamOf(first).at("forwarder");
-  for (const Json& worker : gateway.rows("/admin/status", "workers"))
-    if (worker.at("role") == "forwarder" && worker.at("row") == row)
-      ::kill(worker.at("pid").get<pid_t>(), SIGKILL);
+  ::kill(forwarderOf(gateway, first), SIGKILL);
   first.reset();
   upstream.waitFor("its closing",
                    [](const LibraryUpstream::Told& told) { return told.closed == 1 && told.bytes == "a"; });

@@ -131,12 +131,12 @@ TEST_F(Doubt, IsJudgedByTheLastSignOfAStreamHoweverLateItsEndIsNoticed) {
   waitUntil("quiet for twice the window", [&] {
     return gateway.downstreamOf(quiet).at("last_out_seconds_ago").get<double>() > 2 * kWindowSeconds;
   });
+  const pid_t pid = gateway.worker("forwarder");
   Client busy(gateway.port());
   EXPECT_EQ(busy.exchange("b"), "b");
-  const std::string uuid = gateway.downstreamOf(busy).at("uuid");
-  const pid_t pid = gateway.worker("forwarder");
   ::kill(pid, SIGSTOP);
   upstream.stop();
+  const std::string uuid = gateway.downstreamOf(busy).at("uuid");
   waitUntilQuiet(gateway, busy, "last_out_seconds_ago");
   ::kill(pid, SIGCONT);
   waitUntil("its report", [&] { return isReported(gateway, uuid); });
@@ -154,10 +154,10 @@ TEST_F(Doubt, IsJudgedByWhatAHungForwarderHadReadNotByItsHeartbeat) {
   Gateway gateway(hanging);
   gateway.addUpstream(upstream.port());
   Client first(gateway.port()), second(gateway.port());
-  EXPECT_EQ(first.exchange("1"), "1");
-  const std::string uuid = gateway.downstreamOf(first).at("uuid");
   const pid_t pid = gateway.worker("forwarder");
+  EXPECT_EQ(first.exchange("1"), "1");
   second.send("2");
+  const std::string uuid = gateway.downstreamOf(first).at("uuid");
   gateway.waitForSuccessor("forwarder", pid);
   waitUntil("a whole gateway", [&] { return gateway.isWhole(); });
   EXPECT_TRUE(isReported(gateway, uuid));

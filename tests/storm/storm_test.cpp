@@ -219,8 +219,8 @@ struct Storm {
     for (size_t i = 0; i < busy->size(); ++i) {
       const load::VerifiedConnection& link = busy->client(i);
       const bool closed = isClosed(link), intact = isIntact(link);
-      EXPECT_TRUE(intact || isReported(i))
-          << "not reported in doubt: " << link.problem() << gatewaysView(session(i).uuid);
+      EXPECT_TRUE(intact || isReported(i)) << "not reported in doubt: " << link.problem()
+                                           << "; the gateway says: " << gatewaysView(session(i).uuid);
       EXPECT_FALSE(row >= 0 && session(i).forwarder != row && isReported(i)) << "client of another forwarder";
       if (mayEnd) {
         EXPECT_NE(link.state(), LinkState::kMismatched) << "a wrong byte: " << link.problem();
