@@ -95,20 +95,7 @@ void Handover::onQuiet(uint32_t upstream, bool proven) {
   if (step_ != Step::kStreams || !quiescing_ || upstream != upstream_) return;
   quiescing_ = false;
   failpoint("handover.quiet");
-  if (!proven) {
-    const auto since = static_cast<Millis>(quiescedUs_ / 1000);
-    sessions_->forEach([&](Session& session) {
-      if (session.upstream() != upstream || session.phase() != SessionPhase::kOpen ||
-          !session.isInDoubt(since))
-        return;
-      ++report_.inDoubt;
-      table_->worker(self_.row).inDoubt.fetch_add(1, kRelaxed);
-      const Uuid uuid = SessionTable(*table_).uuid(session.ref().slot);
-      logInfo("session_in_doubt", {{"session", uuid}, {"reason", "barrier_timeout"}},
-              "session {}: in doubt, its upstream has not confirmed that it read everything before a move",
-              uuid);
-    });
-  }
+  if (!proven) report_.inDoubt += links_->noteUnproven(upstream, static_cast<Millis>(quiescedUs_ / 1000));
   departAll(upstream);
   if (!all()) links_->reopen(upstream);
   ++upstream_;

@@ -59,21 +59,22 @@ void UpstreamLinks::assignWaiting() {
   });
 }
 
+// One that is routed by message has no upstream of its own: any of its payloads may have gone there, if any did
+// (`carried`).
+bool UpstreamLinks::isServedBy(const Session& session, uint32_t upstream, bool carried) const {
+  if (session.phase() != SessionPhase::kOpen) return false;
+  if (session.settings().routeByMessage.load(kRelaxed) == 0) return session.upstream() == upstream;
+  return carried && session.slot().pool.load(kRelaxed) == table_->upstream(upstream).pool.load();
+}
+
 // `lost`: what is on its way there may be.
 void UpstreamLinks::moveSessions(uint32_t upstream, bool lost) {
   const bool carried = std::exchange(links_[upstream].carried, false);
-  const uint32_t pool = table_->upstream(upstream).pool.load();
   sessions_->forEach([&](Session& session) {
-    if (session.phase() != SessionPhase::kOpen) return;
-    const bool byMessage = session.settings().routeByMessage.load(kRelaxed) != 0;
-    if (byMessage) {
-      // It has no upstream of its own: any of its payloads may have gone there.
-      if (lost && carried && session.slot().pool.load(kRelaxed) == pool) noteLoss(session, upstream);
-      return;
-    }
-    if (session.upstream() != upstream) return;
-    session.setUpstream(kNoUpstream, 0);
-    if (lost && noteLoss(session, upstream)) return;
+    if (!isServedBy(session, upstream, carried)) return;
+    const bool itsOwn = session.upstream() == upstream;
+    if (itsOwn) session.setUpstream(kNoUpstream, 0);
+    if ((lost && noteLoss(session, upstream)) || !itsOwn) return;
     table_->worker(self_.row).sessionsMoved.fetch_add(1, kRelaxed);
     assign(session);
   });
@@ -90,14 +91,29 @@ Millis UpstreamLinks::lastSignOf(uint32_t upstream) const {
 // Its upstream is lost. What one with `resume` has not acknowledged is sent again: that is no doubt. True: it is ended.
 bool UpstreamLinks::noteLoss(Session& session, uint32_t upstream) {
   if (!session.isInDoubt(lastSignOf(upstream))) return false;
-  table_->worker(self_.row).inDoubt.fetch_add(1, kRelaxed);
   const bool closes = session.settings().closeOnUpstreamLoss.load(kRelaxed) != 0;
-  const Uuid uuid = SessionTable(*table_).uuid(session.ref().slot);
-  logInfo("session_in_doubt", {{"session", uuid}, {"upstream", name(upstream)}, {"reason", "upstream_lost"}},
-          "session {}: in doubt, its upstream {} is lost; it {}", uuid, name(upstream),
-          closes ? "is ended" : "goes on");
+  reportDoubt(session, upstream, "upstream_lost", closes ? "is lost; it is ended" : "is lost; it goes on");
   if (closes) session.abort(CloseReason::kUpstreamLoss);
   return closes;
+}
+
+uint32_t UpstreamLinks::noteUnproven(uint32_t upstream, Millis halfClosed) {
+  uint32_t inDoubt = 0;
+  sessions_->forEach([&](const Session& session) {
+    if (!isServedBy(session, upstream, links_[upstream].carried) || !session.isInDoubt(halfClosed)) return;
+    ++inDoubt;
+    reportDoubt(session, upstream, "barrier_timeout",
+                "has not confirmed that it read everything before a move; it goes on");
+  });
+  return inDoubt;
+}
+
+void UpstreamLinks::reportDoubt(const Session& session, uint32_t upstream, std::string_view reason,
+                                std::string_view what) {
+  table_->worker(self_.row).inDoubt.fetch_add(1, kRelaxed);
+  const Uuid uuid = SessionTable(*table_).uuid(session.ref().slot);
+  logInfo("session_in_doubt", {{"session", uuid}, {"upstream", name(upstream)}, {"reason", reason}},
+          "session {}: in doubt, its upstream {} {}", uuid, name(upstream), what);
 }
 
 }  // namespace ppx

@@ -16,6 +16,7 @@
 
 #include <functional>
 #include <optional>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -54,6 +55,9 @@ class UpstreamLinks {
   bool quiesce(uint32_t upstream);
   void reopen(uint32_t upstream);
   void reopenAll();
+  // Its sessions move though it has not ended the stream that was half-closed at `halfClosed`: each that this leaves in
+  // doubt is counted and logged, and goes on. How many these are.
+  uint32_t noteUnproven(uint32_t upstream, Millis halfClosed);
   // Opens no stream to an upstream to which `predecessor` has one.
   void follow(WorkerId predecessor);
   uint32_t streams() const;  // current ones
@@ -106,7 +110,9 @@ class UpstreamLinks {
   void announceMoves(uint32_t upstream);
   void letGo(Link& link);
   void moveSessions(uint32_t upstream, bool lost);
+  bool isServedBy(const Session& session, uint32_t upstream, bool carried) const;
   bool noteLoss(Session& session, uint32_t upstream);
+  void reportDoubt(const Session& session, uint32_t upstream, std::string_view reason, std::string_view what);
   Millis lastSignOf(uint32_t upstream) const;
   void assignWaiting();
   void wakeWaiting(Link& link);

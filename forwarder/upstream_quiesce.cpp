@@ -87,6 +87,7 @@ void UpstreamLinks::tickDraining(uint32_t upstream, Millis now) {
             "upstream {} still reads after barrier_timeout: its sessions move anyway", name(upstream));
     if (link.held || !isDeleted(upstream)) return linger(upstream);
     link.moved = true;
+    noteUnproven(upstream, link.since);
     moveSessions(upstream, false);
   }
   if (now - link.since >= header.drainMaxMs.load(kRelaxed)) port_->cancel(link.stream);

@@ -179,6 +179,34 @@ TEST_F(UpstreamLinksTest, AfterTheBarrierTimeoutSessionsMoveAnywayAndTheStreamLi
   EXPECT_EQ(streamState(0), StreamState::kDraining);
 }
 
+// Nobody knows what of their input it has read: each with traffic shortly before the half-close is reported, and goes on
+// also where a loss would end it.
+TEST_F(UpstreamLinksTest, AfterTheBarrierTimeoutSessionsWithTrafficAreInDoubtAndGoOn) {
+  bench_.table().header().barrierTimeoutMs.store(50);
+  bench_.table().header().doubtWindowMs.store(1000);
+  bench_.table().listener(0).closeOnUpstreamLoss.store(1);
+  bench_.readyUpstream(0);
+  Session& busy = bench_.connect(client_);
+  UniqueFd quietClient;
+  Session& quiet = bench_.connect(quietClient);
+  const auto now = static_cast<uint64_t>(monotonicMillis());
+  busy.slot().lastPassedMs.store(now - 500);
+  quiet.slot().lastPassedMs.store(now - 1500);
+  bench_.readyUpstream(1);
+  bench_.setUpstream(0, UpstreamLife::kDraining, UpstreamHealth::kReady);
+  bench_.links.sync();
+  EXPECT_EQ(bench_.table().worker(0).inDoubt.load(), 0u);
+  bench_.links.tick(monotonicMillis() + 51);
+  EXPECT_EQ(bench_.table().worker(0).inDoubt.load(), 1u);
+  for (Session* session : {&busy, &quiet}) {
+    EXPECT_EQ(session->phase(), SessionPhase::kOpen);
+    EXPECT_EQ(session->upstream(), 1u);
+  }
+  bench_.port.ended(streamTo(0), false);
+  bench_.links.collect();
+  EXPECT_EQ(bench_.table().worker(0).inDoubt.load(), 1u) << "what has moved has been reported";
+}
+
 TEST_F(UpstreamLinksTest, AnAttemptThatNeitherOpensNorFailsIsGivenUp) {
   bench_.setUpstream(0, UpstreamLife::kActive, UpstreamHealth::kReady);
   ASSERT_EQ(streamState(0), StreamState::kConnecting);

@@ -99,7 +99,7 @@ TEST(Routing, MovesTheSessionsOfAKilledUpstream) {
   std::vector<Client> clients = connectAll(gateway, 40);
   greet(clients);
   first.kill(SIGKILL);
-  gateway.waitForUpstream(first.port(), "down");
+  gateway.waitForUpstreamLost(first.port());
   greet(clients);  // all still there, all answered
   std::vector<Client> more = connectAll(gateway, 10);
   greet(more);
@@ -161,7 +161,7 @@ TEST(Routing, TakesOutAnUpstreamThatSaysItIsNotAlive) {
   std::vector<Client> clients = connectAll(gateway, 10);
   greet(clients);
   upstreams[0]->setLive(false);
-  gateway.waitForUpstream(upstreams[0]->port(), "down");
+  gateway.waitForUpstreamLost(upstreams[0]->port());
   greet(clients);
   EXPECT_EQ(upstreams[1]->clients(), 10u);
   upstreams[0]->setLive(true);
@@ -249,7 +249,7 @@ TEST(Routing, ClientsWaitWhileTheOnlyUpstreamIsAway) {
   std::vector<Client> clients = connectAll(gateway, 10);
   greet(clients);
   upstream.reset();
-  gateway.waitForUpstream(port, "down");
+  gateway.waitForUpstreamLost(port);
   for (Client& client : clients) client.send("later");
   upstream = std::make_unique<InTestUpstream>(port);
   for (Client& client : clients) EXPECT_EQ(client.receive(5), "later");

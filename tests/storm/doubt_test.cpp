@@ -108,6 +108,39 @@ TEST_F(Doubt, IsReportedWithMessageRoutingWhenAnUpstreamIsLost) {
   EXPECT_TRUE(client.isOpen());
 }
 
+// A deleted upstream has until barrier_timeout to read what it was sent and to end its stream.
+struct UnprovenDeletion : Doubt, ::testing::WithParamInterface<const char*> {};
+
+TEST_P(UnprovenDeletion, LeavesInDoubtWhoWasNotQuietAndEndsNobody) {
+  upstream.setEndsAtInputEnd(false);
+  GatewayOptions impatient = options("continue", std::string("upstream_loss = \"close\"\n") + GetParam());
+  impatient.workers += "barrier_timeout = \"200ms\"\n";
+  Gateway gateway(impatient);
+  gateway.addUpstream(upstream.port());
+  Client quiet(gateway.port());
+  EXPECT_EQ(quiet.exchange("q"), "q");
+  InTestUpstream next;
+  gateway.addUpstream(next.port());
+  gateway.waitForUpstream(next.port());
+  next.waitForStreams(1);
+  waitUntilQuiet(gateway, quiet, "last_out_seconds_ago");
+  std::vector<Client> busy;
+  for (int i = 0; i < 2; ++i) {
+    busy.emplace_back(gateway.port());
+    EXPECT_EQ(busy.back().exchange("b"), "b");
+  }
+  ASSERT_EQ(upstream.clients(), 2u);  // the quiet one, and one of the others
+  gateway.deleteUpstream(upstream.port());
+  waitUntil("the report", [&] { return gateway.metric("paradox_sessions_in_doubt_total") > 0; });
+  upstream.stop();
+  gateway.waitForUpstreamGone(upstream.port());
+  EXPECT_FALSE(isReported(gateway, gateway.downstreamOf(quiet).at("uuid")));
+  for (Client* client : {&quiet, &busy[0], &busy[1]}) EXPECT_EQ(client->exchange("still here"), "still here");
+}
+
+INSTANTIATE_TEST_SUITE_P(Routing, UnprovenDeletion, ::testing::Values("", "routing = \"message\"\n"),
+                         [](const auto& each) { return *each.param == 0 ? "BySession" : "ByMessage"; });
+
 TEST_F(Doubt, WithCloseASessionThatWasQuietGoesOnAndABusyOneIsEnded) {
   Gateway gateway(options("close"));
   gateway.addUpstream(upstream.port());

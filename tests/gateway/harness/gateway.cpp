@@ -8,6 +8,7 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <sstream>
 
@@ -204,6 +205,19 @@ void Gateway::waitForUpstream(uint16_t port, const std::string& state, Millis wi
       [&] {
         Json row = upstream(port);
         return !row.is_null() && row.at("state") == state;
+      },
+      within);
+}
+
+void Gateway::waitForUpstreamLost(uint16_t port, Millis within) const {
+  waitUntil(
+      "upstream " + std::to_string(port) + " lost to all forwarders",
+      [&] {
+        Json row = upstream(port);
+        if (row.is_null() || row.at("state") != "down") return false;
+        const Json& streams = row.at("streams");
+        return std::all_of(streams.begin(), streams.end(),
+                           [](const Json& stream) { return stream.at("state") == "none"; });
       },
       within);
 }

@@ -68,6 +68,9 @@ class Gateway {
   std::string upstreamUuid(uint16_t port) const;
   Json upstream(uint16_t port) const;
   void waitForUpstream(uint16_t port, const std::string& state = "ready", Millis within = kPatience) const;
+  // It is down, and each forwarder has let go of it: what clients send from now on goes elsewhere. (What they send
+  // between the two is in doubt, and may be lost.)
+  void waitForUpstreamLost(uint16_t port, Millis within = kPatience) const;
   void deleteUpstream(uint16_t port) const;
   void waitForUpstreamGone(uint16_t port, Millis within = kPatience) const;
   std::vector<Json> downstreams() const;  // all pages
