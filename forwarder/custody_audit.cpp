@@ -95,8 +95,8 @@ void CustodyAudit::onAnswer(SlotRef ref, bool held) {
   if (suspect.stale && held) {
     handlers_.drop(suspect.record);
     ++found_.stale;
-    figures_->custodyStale.fetch_add(1, kRelaxed);
     tell(suspect.record, "stale");
+    figures_->custodyStale.fetch_add(1, kRelaxed);
   }
   if (!suspect.stale && !held) putting_.push_back(ref);
   if (asked_.empty()) putMissing();
@@ -118,8 +118,8 @@ void CustodyAudit::onPutDone(std::span<const Record> records) {
       continue;
     }
     ++found_.missing;
-    figures_->custodyMissing.fetch_add(1, kRelaxed);
     tell(record, "missing");
+    figures_->custodyMissing.fetch_add(1, kRelaxed);
   }
   if (putting_.empty()) askNext();
 }

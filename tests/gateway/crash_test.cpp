@@ -160,10 +160,12 @@ TEST_P(InDoubt, SessionsAreNamedAndCounted) {
   upstream.waitForStreams(1);
   Client quiet(gateway.port()), busy(gateway.port());
   EXPECT_EQ(quiet.exchange("x"), "x");
-  std::this_thread::sleep_for(1100ms);  // its last byte is older than the window
+  EXPECT_EQ(busy.exchange("x"), "x");
+  const std::string name = gateway.downstreamOf(busy).at("uuid");
+  const pid_t pid = gateway.worker("forwarder");
+  waitUntil("its last byte is older than twice the window",
+            [&] { return gateway.downstreamOf(quiet).at("last_out_seconds_ago").get<double>() > 2; });
   EXPECT_EQ(busy.exchange("y"), "y");
-  std::string name = gateway.downstreamOf(busy).at("uuid");
-  pid_t pid = gateway.worker("forwarder");
   ::kill(pid, SIGKILL);
   gateway.waitForSuccessor("forwarder", pid);
   EXPECT_EQ(quiet.exchange("x"), "x");
@@ -192,9 +194,10 @@ TEST(InDoubtAfterACrash, IsJudgedByTheTimeOfTheCrashHoweverLateTheSuccessorComes
   upstream.waitForStreams(1);
   Client quiet(gateway.port()), busy(gateway.port());
   EXPECT_EQ(quiet.exchange("x"), "x");
-  std::this_thread::sleep_for(700ms);  // its last byte is older than the window
+  const pid_t pid = gateway.worker("forwarder");
+  waitUntil("its last byte is much older than the window",
+            [&] { return gateway.downstreamOf(quiet).at("last_out_seconds_ago").get<double>() > 1; });
   EXPECT_EQ(busy.exchange("y"), "y");
-  pid_t pid = gateway.worker("forwarder");
   ::kill(pid, SIGKILL);
   gateway.waitForSuccessor("forwarder", pid);
   EXPECT_EQ(busy.waitForEnd(), ClientEnd::kReset);
