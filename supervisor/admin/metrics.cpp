@@ -1,7 +1,6 @@
 // GET /metrics: the figures of the table and of the processes.
 #include <unistd.h>
 
-#include <array>
 #include <cstdio>
 #include <fstream>
 
@@ -10,6 +9,7 @@
 #include "supervisor/admin/api_values.h"
 #include "supervisor/admin/metrics_text.h"
 #include "supervisor/admin/obituary_book.h"
+#include "supervisor/admin/session_census.h"
 
 namespace ppx {
 namespace {
@@ -73,15 +73,14 @@ std::optional<uint64_t> residentBytes(int pid) {
 }
 
 void addSessions(MetricsText& text, const Table& table, const SupervisorStatus& status) {
-  std::array<uint64_t, 5> states{};
-  uint32_t slots = sessionSlotsInUse(table);
-  for (uint32_t i = 0; i < slots; ++i) {
-    auto state = static_cast<size_t>(SessionTable(table).word(i).state);
-    if (state < states.size()) ++states[state];
-  }
+  const SessionCensus sessions = countSessions(table);
   text.gauge("paradox_sessions", "Session slots in use, by state.");
   for (SlotState state : {SlotState::kClaimed, SlotState::kHandoff, SlotState::kOwned, SlotState::kClosing})
-    text.sample(states[static_cast<size_t>(state)], {{"state", slotStateName(state)}});
+    text.sample(uint64_t{sessions.in(state)}, {{"state", slotStateName(state)}});
+  text.gauge(
+      "paradox_sessions_unserved",
+      "Those that no forwarder serves at the moment: on their way after accept, in a move, after a crash.");
+  text.sample(uint64_t{sessions.unserved});
   text.gauge("paradox_session_capacity", "Sessions that are admitted at a time.");
   text.sample(uint64_t{status.sessionCapacity});
   text.gauge("paradox_custody_descriptors",

@@ -2,6 +2,7 @@
 #include "common/clock.h"
 #include "supervisor/admin/admin_server.h"
 #include "supervisor/admin/api_values.h"
+#include "supervisor/admin/session_census.h"
 
 namespace ppx {
 namespace {
@@ -15,15 +16,6 @@ ApiJson countUpstreams(const Table& table, const UpstreamRegistry& registry) {
     count = count.get<uint32_t>() + 1;
   }
   return counts;
-}
-
-uint32_t openSessions(const Table& table) {
-  uint32_t open = 0, slots = sessionSlotsInUse(table);
-  for (uint32_t i = 0; i < slots; ++i) {
-    SlotState state = SessionTable(table).word(i).state;
-    if (state != SlotState::kFree && state != SlotState::kClaimed) ++open;
-  }
-  return open;
 }
 
 ApiJson listenersOf(const SupervisorStatus& status) {
@@ -67,6 +59,7 @@ bool isServing(const SupervisorStatus& status) {
 void show(httplib::Response& response, const AdminContext& context, const UpstreamRegistry& registry,
           uint16_t port) {
   SupervisorStatus status = context.status();
+  const SessionCensus sessions = countSessions(context.table);
   reply(response, 200,
         {{"version", status.version},
          {"pid", status.pid},
@@ -79,7 +72,8 @@ void show(httplib::Response& response, const AdminContext& context, const Upstre
          {"admin", {{"host", context.config.management.host}, {"port", port}}},
          {"workers", workersOf(status, context.table)},
          {"sessions",
-          {{"open", openSessions(context.table)},
+          {{"open", sessions.open()},
+           {"unserved", sessions.unserved},
            {"capacity", status.sessionCapacity},
            {"descriptor_limit", status.descriptorLimit}}},
          {"custody",

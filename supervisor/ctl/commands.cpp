@@ -115,7 +115,10 @@ int showStatus(const GatewayClient& gateway, const Output& output) {
   Json sessions = status.value("sessions", Json::object());
   print(fmt::format("paradoxd {}, pid {}, up {} s, {}\n", cell(status, "version"), cell(status, "pid"),
                     cell(status, "uptime_seconds"), status.value("ready", false) ? "ready" : "not ready"));
-  print(fmt::format("sessions: {} open of {}\n", cell(sessions, "open"), cell(sessions, "capacity")));
+  print(fmt::format("sessions: {} open of {}", cell(sessions, "open"), cell(sessions, "capacity")));
+  if (sessions.value("unserved", 0) > 0)
+    print(fmt::format(", {} on their way to a forwarder", cell(sessions, "unserved")));
+  print("\n");
   print(custodyText(status.value("custody", Json::object())));
   print("upstreams: " + countsText(status.value("upstreams", Json::object())) + "\n");
   if (output.terminal) print("\n");

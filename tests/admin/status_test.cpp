@@ -4,6 +4,7 @@
 #include <map>
 #include <sstream>
 
+#include "common/last_sign.h"
 #include "supervisor/admin/metrics_text.h"
 #include "tests/admin/support.h"
 
@@ -26,7 +27,8 @@ TEST_F(StatusRoutes, TellsPortsWorkersSessionsAndUpstreams) {
   EXPECT_EQ(status["workers"][0]["name"], "forwarder-0");
   EXPECT_EQ(status["workers"][0]["role"], "forwarder");
   EXPECT_EQ(status["workers"][0]["restarts"], 2);
-  EXPECT_EQ(status["sessions"], Json::parse(R"({"open":1,"capacity":256,"descriptor_limit":20000})"));
+  EXPECT_EQ(status["sessions"],
+            Json::parse(R"({"open":1,"unserved":0,"capacity":256,"descriptor_limit":20000})"));
   EXPECT_EQ(status["upstreams"],
             Json::parse(R"({"ready":1,"probing":0,"not_ready":0,"down":0,"draining":0})"));
 }
@@ -107,6 +109,34 @@ std::map<std::string, double> parseMetrics(const std::string& text) {
     EXPECT_TRUE(parser.readLine(line)) << "not a line of the format: " << line;
   EXPECT_TRUE(text.ends_with("\n"));
   return parser.samples;
+}
+
+TEST_F(StatusRoutes, CountsSessionsThatNobodyServesUntilSomebodyDoes) {
+  start();
+  auto unserved = [this] { return get("/admin/status").json()["sessions"]["unserved"].get<int>(); };
+  const SlotRef ref = makeSession(), moving = makeSession();
+  makeSession();
+  EXPECT_EQ(unserved(), 0);
+  SessionTable sessions(table_);
+  const WorkerId dead{0, 7}, next{1, 8}, acceptor{kFirstAcceptorRow, 3};
+  table_.worker(1).incarnation.store(8);
+  ASSERT_TRUE(sessions.move(moving, dead, 1));
+  EXPECT_EQ(unserved(), 1);
+  ASSERT_TRUE(sessions.own(moving, next));
+  EXPECT_EQ(unserved(), 0);
+  table_.worker(0).incarnation.store(0);
+  EXPECT_EQ(unserved(), 2) << "their owner is dead";
+  table_.session(ref.slot).lost.store(LastSign{7, 1000}.pack());
+  ASSERT_TRUE(sessions.reclaim(ref, dead, next));
+  EXPECT_EQ(unserved(), 2) << "its descriptor is not there yet";
+  table_.session(ref.slot).lost.store(LastSign{8, 0}.pack());
+  EXPECT_EQ(unserved(), 1);
+  EXPECT_EQ(parseMetrics(get("/metrics").body)["paradox_sessions_unserved"], 1);
+  table_.worker(kFirstAcceptorRow).incarnation.store(3);
+  ASSERT_TRUE(sessions.claim(acceptor, 0));
+  EXPECT_EQ(unserved(), 1) << "an acceptor has it";
+  table_.worker(kFirstAcceptorRow).incarnation.store(4);
+  EXPECT_EQ(unserved(), 2) << "its acceptor is dead";
 }
 
 TEST_F(StatusRoutes, MetricsAreWellFormedAndSayWhatTheTableSays) {

@@ -107,14 +107,10 @@ bool Gateway::isWhole() const {
   Response answer = get("/admin/status");
   if (answer.status != 200) return false;
   const Json status = answer.json();
-  size_t served = 0;
-  for (const Json& row : status.at("workers")) {
-    if (row.at("state") == "absent")
-      continue;  // nobody is wanted there, and its figures are those of the last one
+  for (const Json& row : status.at("workers"))
     if (row.at("state") != "ready") return false;
-    if (row.at("role") == "forwarder") served += row.at("sessions").get<size_t>();
-  }
-  return served == status.at("sessions").at("open").get<size_t>() && custody() == sessions();
+  return status.at("sessions").at("unserved") == 0 && status.at("custody").at("complete") == true &&
+         custody() == sessions();
 }
 
 void Gateway::waitForReady() {
