@@ -175,6 +175,7 @@ void Supervisor::enter(Phase phase) {
 
 void Supervisor::serve() {
   status_.ready = true;
+  publishStatus();  // first: who hears that it is ready finds it so
   std::string places;
   for (const ListenerStatus& listener : status_.listeners)
     places += (places.empty() ? "" : ", ") + listener.host + ":" + std::to_string(listener.port) + " (" +

@@ -9,7 +9,7 @@ using Hostile = AdminFixture;
 
 // Far less than what is sent; ASan keeps freed memory for a while.
 constexpr uint64_t kMemoryBound = 24 << 20;
-constexpr int kQuickMs = 1000;  // far below any of the server's deadlines
+constexpr int kQuickMs = 4000;  // below any of the server's deadlines
 
 TEST_F(Hostile, ChunkedBodiesAreRefusedBeforeTheyAreRead) {
   start();
@@ -181,7 +181,7 @@ TEST_F(Hostile, StopDoesNotWaitForSlowPeers) {
   while (get("/upstream").json()["upstreams"].empty()) std::this_thread::yield();
   Millis before = monotonicMillis();
   server_->stop();
-  EXPECT_LT(monotonicMillis() - before, 2 * kQuickMs);
+  EXPECT_LT(monotonicMillis() - before, kQuickMs);
   EXPECT_EQ(adder.answer(kQuickMs).status, 202);
 }
 

@@ -62,7 +62,9 @@ TEST_F(UpstreamRoutes, DeleteDrainsAndThenForgets) {
   Answer answer = post("/upstream/delete/" + uuid);
   EXPECT_EQ(answer.status, 202);
   EXPECT_EQ(answer.json()["state"], "draining");
-  for (int i = 0; i < 2000 && get("/upstream/" + uuid).status != 404; ++i) std::this_thread::yield();
+  for (const Millis end = monotonicMillis() + 20'000;
+       monotonicMillis() < end && get("/upstream/" + uuid).status != 404;)
+    std::this_thread::yield();
   EXPECT_EQ(get("/upstream/" + uuid).errorCode(), "no_such_upstream");
   EXPECT_EQ(post("/upstream/delete/" + uuid).status, 404);
   // Its slot has a new life.

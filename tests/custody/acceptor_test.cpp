@@ -211,10 +211,10 @@ TEST_F(AcceptorProcess, RefusesTooManyOfOneAddress) {
 TEST_F(AcceptorProcess, RunsOutOfDescriptorsWithoutSpinning) {
   startAll("sys.accept4=errno:24");
   connect(20);
+  ASSERT_TRUE(runUntil(io, [&] { return figures().acceptPauses >= 2; }));
   runUntil(
       io, [] { return false; }, milliseconds(600));
-  EXPECT_GE(figures().acceptPauses, 2u);
-  EXPECT_LE(figures().acceptPauses, 6u);  // after 0, 10, 30, 70, 150, 310 ms
+  EXPECT_LE(figures().acceptPauses, 20u);  // after 0, 10, 30, 70, 150, 310, 630 ms; one that spins: thousands
   EXPECT_LE(test::cpuTime(acceptor.pid()).count(), 100);
   EXPECT_EQ(slotsIn(SlotState::kClaimed), 0u);
 }
@@ -361,6 +361,7 @@ TEST_P(KilledAcceptor, LeavesAStateThatCanBeCompleted) {
   }));
   acceptor.kill();
   settle();
+  runUntil(io, [&] { return slotsIn(GetParam().state) == 1 && custodian->held() == GetParam().held; });
   EXPECT_EQ(slotsIn(GetParam().state), 1u);
   EXPECT_EQ(custodian->held(), GetParam().held);
 }
@@ -381,9 +382,9 @@ TEST_F(AcceptorProcess, LeavesWhenTold) {
   startAll();
   connect(5);
   ASSERT_TRUE(runUntil(io, [&] { return handed() == 5; }));
-  supervisor.stop(5000);
+  supervisor.stop(20'000);
   ASSERT_TRUE(runUntil(io, [&] { return supervisor.stopping(); }));
-  int status = acceptor.wait(std::chrono::seconds(5));
+  int status = acceptor.wait(std::chrono::seconds(20));
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0);
   EXPECT_EQ(slotsIn(SlotState::kOwned), 5u);
 }

@@ -20,7 +20,7 @@ struct Received {
 class CustodianPeer {
  public:
   CustodianPeer(const std::string& runtimeDir, WorkerId self) {
-    for (int i = 0; i < 500 && !socket_; ++i) {
+    for (int i = 0; i < 2000 && !socket_; ++i) {
       if (auto dialled = dialSeqpacket(runtimeDir + "/" + custody::kSocketName))
         socket_ = std::move(*dialled);
       else

@@ -25,7 +25,7 @@ class WorkerProcess {
 
   // Sends the signal and waits for the end: the exit code, or -1 if it was killed or still runs at the
   // deadline.
-  int stop(int signal, std::chrono::milliseconds within = std::chrono::seconds(5));
+  int stop(int signal, std::chrono::milliseconds within = std::chrono::seconds(20));
 
  private:
   void start(const std::vector<std::string>& argv);

@@ -155,7 +155,7 @@ TEST_F(SessionTest, UrgentDataIsNoHangUpAndStaysInTheStream) {
 }
 
 TEST_F(SessionTest, AHalfClosedClientGetsItsAnswerAndThenAnEnd) {
-  bench_.table().listener(0).halfCloseTimeoutMs.store(200);
+  bench_.table().listener(0).halfCloseTimeoutMs.store(2000);
   bench_.readyUpstream(0);
   Session& session = bench_.connect(client_);
   send(client_.get(), "question");

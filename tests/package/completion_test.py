@@ -1,11 +1,13 @@
 """The bash completion of paradoxctl, sourced by a real bash, beside a real gateway."""
 import http.server
+import os
 import re
 import shlex
 import socket
 import threading
 import time
 import unittest
+from unittest import mock
 
 import support
 from support import Gateway, install, run
@@ -48,7 +50,9 @@ class Completion(unittest.TestCase):
         return done.stdout.split()
 
     def here(self, *words):
-        return self.complete('--runtime-dir', str(self.gateway.runtime), *words)
+        """Of the gateway, however late the processor is that answers."""
+        with mock.patch.dict(os.environ, PPX_COMPLETION_SECONDS='20'):
+            return self.complete('--runtime-dir', str(self.gateway.runtime), *words)
 
     def test_offers_every_command_that_the_program_has(self):
         help_text = run(self.ctl, '--help').stdout
@@ -82,7 +86,8 @@ class Completion(unittest.TestCase):
         self.assertEqual(self.here('upstream', 'delete', upstream[:3]), [upstream])
         self.assertEqual(self.here('sessions', '--upstream', ''), [upstream])
         self.assertEqual(self.here('sessions', '--pool', ''), ['feed'])
-        self.assertEqual(self.complete('--url', self.gateway.url, 'upstream', 'delete', ''), [upstream])
+        with mock.patch.dict(os.environ, PPX_COMPLETION_SECONDS='20'):
+            self.assertEqual(self.complete('--url', self.gateway.url, 'upstream', 'delete', ''), [upstream])
         self.assertEqual(self.here('upstream', 'delete', upstream, ''), [])
 
     def test_offers_the_sessions_that_the_gateway_has(self):
@@ -91,7 +96,8 @@ class Completion(unittest.TestCase):
                 found = [session['uuid'] for session in self.gateway.get('/downstream')['downstreams']]
                 return found if len(found) == 2 else None
 
-            self.assertEqual(sorted(self.here('close', '')), sorted(support.until('two sessions', both)))
+            sessions = support.until('two sessions', both)
+            self.assertEqual(sorted(self.here('close', '')), sorted(sessions))
 
     def test_waits_a_second_at_most_for_a_gateway_that_says_nothing(self):
         with socket.create_server(('127.0.0.1', 0)) as silent:

@@ -23,7 +23,7 @@ class OnAMachine(unittest.TestCase):
         support.install(root=cls.shared / 'root')
         shutil.copy(BUILD / 'tests/paradox-load-swarm', cls.shared)
 
-    def run_scenario(self, name, seconds=int(os.environ.get('PPX_SECONDS', 60))):
+    def run_scenario(self, name, seconds=int(os.environ.get('PPX_SECONDS', 200))):
         script = support.scratch() / 'script'
         settings = ' '.join(f'{key}={value}' for key, value in os.environ.items() if key.startswith('PPX_'))
         script.write_text(f'exec env {settings} /usr/bin/python3 -B /mnt/service/inside.py {name}\n')

@@ -31,6 +31,15 @@ std::set<std::string> whoSay(Daemon& daemon, const std::string& text, size_t pro
   return found;
 }
 
+// Others may say so too, meanwhile.
+bool says(Daemon& daemon, const std::string& process, const std::string& text) {
+  for (;;) {
+    const std::string line = daemon.waitFor(text);
+    if (line.empty()) return false;
+    if (json::parse(line).at("process") == process) return true;
+  }
+}
+
 const std::set<std::string> kEverybody{"paradoxd", "fake-forwarder", "fake-acceptor", "fake-prober",
                                        "custodian"};
 
@@ -80,7 +89,7 @@ TEST(GatewayLog, LevelsAreSetAtRunTimeForThoseThatComeLaterToo) {
   ASSERT_TRUE(forwarder.ok());
   killNow(*forwarder);
   ASSERT_FALSE(daemon.waitFor("\"worker_died\"").empty());
-  EXPECT_EQ(whoSay(daemon, "logs at level debug", 1), std::set<std::string>{"fake-forwarder"});
+  EXPECT_TRUE(says(daemon, "fake-forwarder", "logs at level debug"));
   EXPECT_EQ(daemon.stop(), kExitOrderly);
 }
 

@@ -21,7 +21,7 @@ using ::testing::HasSubstr;
 // PPX_FAKE_forwarder: see fake_worker.cpp.
 struct Restart : ::testing::Test {
   explicit Restart(std::vector<std::string> environment = {})
-      : daemon(smallConfig("forwarders = 2\nbarrier_timeout = '1s'\nrespawn_backoff_min = '10ms'\n"),
+      : daemon(smallConfig("forwarders = 2\nbarrier_timeout = '10s'\nrespawn_backoff_min = '10ms'\n"),
                std::move(environment)) {}
   void serve() {
     daemon.start();
