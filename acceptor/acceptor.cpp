@@ -149,8 +149,8 @@ Acceptor::Turn Acceptor::onFull(Listener& listener) {
   auto client = acceptClient(listener.descriptor.native_handle());
   if (!client) return onAcceptError(listener, client.error());
   figures_.accepted.fetch_add(1, kRelaxed);
+  countRefused();  // first: who sees the reset finds it counted
   resetClient(std::move(client->socket));
-  countRefused();
   if (auto count = refusedLog_.due()) spdlog::warn("{} clients refused: no session slot is free", count);
   return Turn::kGoOn;
 }
@@ -214,9 +214,9 @@ void Acceptor::admit(Listener& listener, SlotRef ref, AcceptedClient client) {
 }
 
 void Acceptor::refuse(UniqueFd socket, SlotRef ref, const char* why) {
-  resetClient(std::move(socket));
   admission_.giveBack(ref);
-  countRefused();
+  countRefused();  // first: who sees the reset finds it counted
+  resetClient(std::move(socket));
   if (auto count = refusedLog_.due()) spdlog::warn("{} clients refused: {}", count, why);
 }
 

@@ -32,7 +32,7 @@ class Contract : public ::testing::TestWithParam<Kind> {
 
 TEST_P(Contract, Echo) {
   WorkerProcess worker(GetParam().command("echo"));
-  Gateway gateway({.upstreams = {portOf(worker)}, .halfCloseTimeout = 500ms});
+  Gateway gateway({.upstreams = {portOf(worker)}, .halfCloseTimeout = 3s});
   gateway.waitForUpstream(portOf(worker));
   std::vector<Client> clients;
   for (int i = 0; i < 10; ++i) clients.emplace_back(gateway.port());

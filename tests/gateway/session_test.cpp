@@ -78,13 +78,15 @@ TEST_F(SessionTest, GivesEachClientItsOwnBytes) {
 }
 
 TEST_F(SessionTest, AnswersAClientThatHalfClosedAndThenEnds) {
-  start({.halfCloseTimeout = 500ms});
+  start({.halfCloseTimeout = 2s});
   Client client = connect();
   client.send("hi");
-  client.halfClose();
-  double seconds = secondsOf([&] { EXPECT_EQ(client.receiveUntilEnd(), "hi"); });
+  double seconds = secondsOf([&] {
+    client.halfClose();
+    EXPECT_EQ(client.receiveUntilEnd(), "hi");
+  });
   EXPECT_EQ(client.end(), ClientEnd::kFin);
-  EXPECT_GE(seconds, 0.4);
+  EXPECT_GE(seconds, 1.9);
   gateway->waitUntilEmpty();
   EXPECT_EQ(gateway->closed("client_end"), 1);
 }
@@ -102,17 +104,17 @@ TEST_F(SessionTest, EndsAHalfClosedClientThatGetsNoAnswer) {
 }
 
 TEST_F(SessionTest, EndsAnIdleSessionAndNoOther) {
-  start({.sessions = "idle_timeout = \"1s\"\nlinger_grace = \"100ms\""});
+  start({.sessions = "idle_timeout = \"3s\"\nlinger_grace = \"100ms\""});
   Client idle = connect(), busy = connect();
   EXPECT_EQ(idle.exchange("a"), "a");
-  Deadline deadline(2500ms);  // longer than the timeout, in which one of them goes on
+  Deadline deadline(4s);  // longer than the timeout, in which one of them goes on
   while (!deadline.passed()) {
     EXPECT_EQ(busy.exchange("b"), "b");
     std::this_thread::sleep_for(100ms);
   }
-  EXPECT_EQ(idle.waitForEnd(5s), ClientEnd::kFin);
-  EXPECT_TRUE(busy.isOpen());
-  EXPECT_EQ(gateway->closed("idle"), 1);
+  EXPECT_EQ(idle.waitForEnd(), ClientEnd::kFin);
+  waitUntil("its end", [&] { return gateway->closed("idle") == 1; });
+  EXPECT_EQ(busy.exchange("b"), "b");
 }
 
 TEST_F(SessionTest, NoticesAClientThatResets) {
@@ -164,7 +166,7 @@ TEST_F(SessionTest, CarriesUrgentDataInItsPlace) {
 }
 
 TEST_F(SessionTest, LosesNoReplyThatRacesTheClientsFin) {
-  start({.halfCloseTimeout = 500ms});
+  start({.halfCloseTimeout = 2s});
   std::string answer = randomBytes(20000, 3);
   upstream.onMessage([&](UpstreamStream& stream, const std::string& client, const std::string&) {
     stream.reply(client, answer);

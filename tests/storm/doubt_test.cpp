@@ -52,6 +52,7 @@ TEST_F(Doubt, LastsAsLongAsInputWaitsForTheStreamThatHasIt) {
            session.at("bytes").at("in_written").get<uint64_t>();
   };
   const std::string bulk(64 << 10, 'b');
+  gateway.waitForSessions(1);
   waitUntil("a stream that takes no more",
             [&] { return first.sendSome(bulk) == 0 && waits(gateway.downstreamOf(first)) >= bulk.size(); });
   Client second(gateway.port());
@@ -153,7 +154,7 @@ TEST_F(Doubt, WithCloseASessionThatWasQuietGoesOnAndABusyOneIsEnded) {
   killForwarder(gateway);
   EXPECT_EQ(busy.waitForEnd(), ClientEnd::kReset);
   EXPECT_EQ(quiet.exchange("still here"), "still here");
-  EXPECT_EQ(gateway.closed("in_doubt"), 1);
+  waitUntil("the count", [&] { return gateway.closed("in_doubt") == 1; });
 }
 
 // A forwarder that stands still (or has no processor to run on) learns of the loss long after it.
@@ -180,8 +181,8 @@ TEST_F(Doubt, IsJudgedByTheLastSignOfAStreamHoweverLateItsEndIsNoticed) {
 TEST_F(Doubt, IsJudgedByWhatAHungForwarderHadReadNotByItsHeartbeat) {
   TempDir marks;
   GatewayOptions hanging = options("continue");
-  hanging.workers += "heartbeat_timeout = \"1s\"\n";
-  hanging.sessions = "doubt_window = \"500ms\"\n";
+  hanging.workers += "heartbeat_timeout = \"2s\"\n";
+  hanging.sessions = "doubt_window = \"800ms\"\n";  // it beats for a second
   hanging.environment = {{"PPX_FAILPOINTS", "reply.push=hang@2"}, {"PPX_FAILPOINTS_ONCE", marks.path()}};
   Gateway gateway(hanging);
   gateway.addUpstream(upstream.port());

@@ -19,7 +19,7 @@ using load::kSecond;
 struct Fencing : ::testing::Test {
   explicit Fencing(std::map<std::string, std::string> environment = {})
       : gateway({.upstreams = {upstream.port()},
-                 .workers = "heartbeat_timeout = \"1s\"\nrespawn_backoff_min = \"10ms\"\n",
+                 .workers = "heartbeat_timeout = \"2s\"\nrespawn_backoff_min = \"10ms\"\n",
                  .environment = std::move(environment)}) {}
 
   WorkerProcess upstream{{programPath("paradox-example-echo"), "--quiet", "--extensions"}};
@@ -103,9 +103,9 @@ TEST_F(Fencing, ASupervisorThatStoodStillKillsNobody) {
   };
   const std::vector<pid_t> before = processes();
   ::kill(gateway.pid(), SIGSTOP);
-  swarm->runFor(3 * kSecond);  // three times heartbeat_timeout
+  swarm->runFor(5 * kSecond);  // more than twice heartbeat_timeout
   ::kill(gateway.pid(), SIGCONT);
-  swarm->runFor(2 * kSecond);
+  swarm->runFor(3 * kSecond);
   EXPECT_EQ(processes(), before);
   EXPECT_EQ(gateway.log().find("is silent"), std::string::npos);
   expectAllIntact();

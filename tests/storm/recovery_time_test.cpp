@@ -187,8 +187,12 @@ TEST_F(RecoveryTime, AfterAKillOfAForwarderItsClientsGoOnAndItsObituaryTellsWhy)
             static_cast<double>(peers.size()));
   EXPECT_EQ(gateway.metric("paradox_crash_recovery_seconds_count"), 1);
   std::vector<Json> told;
-  for (const Json& event : gateway.rows("/admin/events?follow=0", "events"))
-    if (event.at("event") == "worker_died") told.push_back(event.at("data"));
+  waitUntil("the event", [&] {
+    told.clear();
+    for (const Json& event : gateway.rows("/admin/events?follow=0", "events"))
+      if (event.at("event") == "worker_died") told.push_back(event.at("data"));
+    return !told.empty();
+  });
   ASSERT_EQ(told.size(), 1u);
   EXPECT_EQ(told[0].at("sessions"), obituary.at("sessions"));
 }
@@ -233,6 +237,10 @@ TEST(Obituaries, ThatASupervisorDidNotLiveToFinishAreToldByTheNext) {
   waitUntil("the obituary", [&] { return !newest().is_null(); });
   EXPECT_FALSE(newest().contains("interrupted"));
   EXPECT_EQ(newest().at("recovery").at("complete"), false);
+  // It is told a moment before it is kept.
+  waitUntil("what is kept", [&] {
+    return readAll(gateway.runtimeDir() + "/obituaries.json").find(std::to_string(pid)) != std::string::npos;
+  });
   gateway.crashSupervisor();
   EXPECT_EQ(newest().at("pid"), pid);
   EXPECT_EQ(newest().at("interrupted"), true);

@@ -16,6 +16,7 @@
 #include "tests/gateway/harness/gateway.h"
 #include "tests/load/duplex_swarm.h"
 #include "tests/load/echo_server_thread.h"
+#include "tests/storm/stalls.h"
 
 namespace ppx::test {
 namespace {
@@ -51,6 +52,7 @@ class ResumeStorm : public ::testing::Test {
   }
 
   void blow(unsigned kills, bool upstreamsToo);
+  Stalls stalls() { return {gateway_->runtimeDir(), static_cast<unsigned>(random_())}; }
 
  private:
   // Of all clients a fifth send an amount of their own, end their side, are answered whole and closed, and come again; a
@@ -184,6 +186,12 @@ TEST_F(ResumeStorm, ClosesNobodyAndLosesDoublesAndReordersNothing) {
 // An echo acknowledges with each reply just the bytes that it answers, so that also its successor goes on exactly there.
 TEST_F(ResumeStorm, NorWhenUpstreamsAreKilledToo) {
   blow(fromEnvironment("PPX_KILLS", 25), true);
+}
+
+// As on a machine that has too few processors, where who is asked has not yet seen what the other has done.
+TEST_F(ResumeStorm, NorWhileItsProcessesStandStillNowAndThen) {
+  const Stalls standing = stalls();
+  blow(fromEnvironment("PPX_KILLS", 50), false);
 }
 
 struct EchoServer {

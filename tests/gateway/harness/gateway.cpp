@@ -109,8 +109,9 @@ bool Gateway::isWhole() const {
   const Json status = answer.json();
   for (const Json& row : status.at("workers"))
     if (row.at("state") != "ready") return false;
-  return status.at("sessions").at("unserved") == 0 && status.at("custody").at("complete") == true &&
-         custody() == sessions();
+  if (status.at("sessions").at("unserved") != 0 || status.at("custody").at("complete") != true) return false;
+  const double before = sessions();  // they come and go while these are asked for
+  return custody() == before && sessions() == before;
 }
 
 void Gateway::waitForReady() {
