@@ -75,6 +75,9 @@ TEST_F(Paradoxctl, StatusAndCheck) {
   EXPECT_NE(status.out.find("sessions: 0 open of 256\n"), std::string::npos) << status.out;
   EXPECT_NE(status.out.find("front\t127.0.0.1:7999\tdefault\n"), std::string::npos);
   EXPECT_NE(status.out.find("\nforwarder-0\t0\t"), std::string::npos) << status.out;
+  ASSERT_TRUE(SessionTable(table_).move(makeSession(), {0, 7}, 0));
+  EXPECT_NE(run("status").out.find("sessions: 1 open of 256, 1 on their way to a forwarder\n"),
+            std::string::npos);
   EXPECT_EQ(run("log").out.find("\n\n"), std::string::npos);
   EXPECT_EQ(Json::parse(run("--json status").out)["version"], "1.2.3");
   EXPECT_EQ(Json::parse(run("status --json").out)["version"], "1.2.3");

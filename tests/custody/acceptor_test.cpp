@@ -1,31 +1,20 @@
-// The acceptor as a process, between a fake supervisor, fake forwarders and a real custodian in the test's
-// process.
-#include <gtest/gtest.h>
+// What an acceptor does with each client, and what it leaves when it dies.
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <signal.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 
 #include <iostream>
 #include <map>
-#include <optional>
 #include <set>
 
-#include "common/limits.h"
-#include "supervisor/custodian/custodian.h"
-#include "tests/custody/fake_gateway.h"
+#include "tests/custody/acceptor_process.h"
 
 namespace ppx {
 namespace {
 
-using std::chrono::milliseconds;
-using test::Child;
-using test::connectClient;
+using test::AcceptorProcess;
 using test::FakeForwarder;
 using test::runUntil;
-
-constexpr WorkerId kSelf{kFirstAcceptorRow, 41};
 
 int optionOf(int socket, int level, int option) {
   int value = -1;
@@ -40,66 +29,6 @@ uint64_t cookieOf(int socket) {
   ::getsockopt(socket, SOL_SOCKET, SO_COOKIE, &cookie, &size);
   return cookie;
 }
-
-class AcceptorProcess : public ::testing::Test {
- protected:
-  AcceptorProcess() : supervisor(io, dir.path(), 4000) {
-    raiseDescriptorLimit();
-    for (uint8_t row = 0; row < 2; ++row)
-      forwarders.push_back(
-          std::make_unique<FakeForwarder>(io, dir.path(), supervisor.table(), WorkerId{row, 50u + row}));
-  }
-  void startCustodian(uint64_t descriptorLimit = 15000) {
-    custodian.emplace(io, dir.path(), descriptorLimit, [](size_t) {});
-    ASSERT_TRUE(custodian->listen());
-  }
-  void startAcceptor(const std::string& failpoints = "", unsigned descriptorLimit = 0) {
-    acceptor = Child::start("paradox-acceptor",
-                            {"--runtime-dir", dir.path(), "--row", std::to_string(kSelf.row), "--incarnation",
-                             std::to_string(kSelf.incarnation)},
-                            failpoints, descriptorLimit);
-    ASSERT_TRUE(runUntil(io, [&] { return supervisor.ready(); }));
-  }
-  void startAll(const std::string& failpoints = "", unsigned descriptorLimit = 0) {
-    startCustodian();
-    for (uint8_t row = 0; row < 2; ++row) supervisor.setForwarderReady(row, true);
-    startAcceptor(failpoints, descriptorLimit);
-  }
-  void connect(size_t count, uint8_t from = 1) {
-    for (size_t i = 0; i < count; ++i) clients.push_back(connectClient(supervisor.port(), from));
-  }
-  // It finds them all at once, so that its turns are full.
-  void connectAtOnce(size_t count) {
-    acceptor.signal(SIGSTOP);
-    ASSERT_EQ(::waitpid(acceptor.pid(), nullptr, WUNTRACED), acceptor.pid());
-    connect(count);
-    ASSERT_TRUE(runUntil(io, [&] { return supervisor.backlog() == count; }));
-    acceptor.signal(SIGCONT);
-  }
-  size_t handed() const { return forwarders[0]->sessions.size() + forwarders[1]->sessions.size(); }
-  WorkerRow& figures() { return supervisor.table().worker(kSelf.row); }
-  uint64_t closed(CloseReason reason) { return figures().closed[static_cast<size_t>(reason)]; }
-  size_t slotsIn(SlotState state) {
-    SessionTable sessions(supervisor.table());
-    size_t count = 0;
-    for (uint32_t slot = 0; slot < supervisor.table().sizes().sessionSlots; ++slot)
-      count += sessions.word(slot).state == state ? 1 : 0;
-    return count;
-  }
-  // Everything that was posted by now has had its turn, and nothing more comes of it.
-  void settle() {
-    runUntil(
-        io, [] { return false; }, milliseconds(150));
-  }
-
-  boost::asio::io_context io;
-  test::TempDir dir;
-  test::FakeSupervisor supervisor;
-  std::vector<std::unique_ptr<FakeForwarder>> forwarders;
-  std::optional<Custodian> custodian;
-  Child acceptor;
-  std::vector<UniqueFd> clients;
-};
 
 TEST_F(AcceptorProcess, HandsEachOfAStormToOneForwarderOnce) {
   startAll();
@@ -162,81 +91,6 @@ TEST_F(AcceptorProcess, ClosesItsCopies) {
   connect(50);
   ASSERT_TRUE(runUntil(io, [&] { return handed() == 50; }));
   EXPECT_TRUE(runUntil(io, [&] { return test::openDescriptors(acceptor.pid()) <= before; }));
-}
-
-TEST_F(AcceptorProcess, WaitsForASlotWhenFull) {
-  supervisor.table().header().sessionCapacity = 10;
-  startAll();
-  connect(15);
-  ASSERT_TRUE(runUntil(io, [&] { return handed() == 10; }));
-  settle();
-  EXPECT_EQ(handed(), 10u);
-  auto cpu = test::cpuTime(acceptor.pid());
-  settle();
-  EXPECT_LE((test::cpuTime(acceptor.pid()) - cpu).count(), 20);
-  for (int i = 0; i < 5; ++i) {
-    ASSERT_TRUE(forwarders[i % 2]->end(0, supervisor.doorbells()));
-    ASSERT_TRUE(runUntil(io, [&] { return handed() == 10; })) << "after " << i;
-  }
-  EXPECT_EQ(figures().accepted, 15u);
-  EXPECT_EQ(figures().refused, 0u);
-}
-
-TEST_F(AcceptorProcess, RefusesWhenFullIfToldTo) {
-  supervisor.table().header().sessionCapacity = 10;
-  supervisor.table().header().refuseAtLimit = 1;
-  startAll();
-  connect(15);
-  ASSERT_TRUE(runUntil(io, [&] { return handed() == 10 && figures().refused == 5; }));
-  for (size_t i = 10; i < 15; ++i) EXPECT_TRUE(test::wasReset(clients[i].get()));
-  EXPECT_EQ(closed(CloseReason::kRefused), 5u);
-  EXPECT_EQ(slotsIn(SlotState::kOwned), 10u);
-}
-
-TEST_F(AcceptorProcess, RefusesTooManyOfOneAddress) {
-  supervisor.table().header().maxPerAddress = 3;
-  startAll();
-  connect(5);
-  ASSERT_TRUE(runUntil(io, [&] { return handed() == 3 && figures().refused == 2; }));
-  EXPECT_TRUE(test::wasReset(clients[3].get()) && test::wasReset(clients[4].get()));
-  connect(2, 2);
-  ASSERT_TRUE(runUntil(io, [&] { return handed() == 5; }));
-  EXPECT_EQ(slotsIn(SlotState::kClaimed), 0u);
-  ASSERT_TRUE(forwarders[0]->end(0, supervisor.doorbells()));  // one of the first address
-  connect(1);
-  EXPECT_TRUE(runUntil(io, [&] { return handed() == 5; }));
-}
-
-// What counts is how often it tries, not how long it takes.
-TEST_F(AcceptorProcess, RunsOutOfDescriptorsWithoutSpinning) {
-  startAll("sys.accept4=errno:24");
-  connect(20);
-  ASSERT_TRUE(runUntil(io, [&] { return figures().acceptPauses >= 2; }));
-  runUntil(
-      io, [] { return false; }, milliseconds(600));
-  EXPECT_LE(figures().acceptPauses, 20u);  // after 0, 10, 30, 70, 150, 310, 630 ms; one that spins: thousands
-  EXPECT_LE(test::cpuTime(acceptor.pid()).count(), 100);
-  EXPECT_EQ(slotsIn(SlotState::kClaimed), 0u);
-}
-
-TEST_F(AcceptorProcess, AcceptsAgainWhenThereAreDescriptors) {
-  startAll("sys.accept4=errno:24@1-3");
-  connect(20);
-  ASSERT_TRUE(runUntil(io, [&] { return handed() == 20; }));
-  EXPECT_EQ(figures().acceptPauses, 3u);
-}
-
-// 64 doorbells and the like leave room for few clients at a time.
-TEST_F(AcceptorProcess, ServesAllWithHardlyAnyDescriptors) {
-#ifdef __SANITIZE_ADDRESS__
-  GTEST_SKIP() << "UBSan opens a pipe to look at memory, and reports what it cannot look at";
-#endif
-  startAll("", 75);
-  acceptor.signal(SIGSTOP);
-  connect(300);
-  acceptor.signal(SIGCONT);
-  ASSERT_TRUE(runUntil(io, [&] { return handed() == 300; }));
-  EXPECT_GT(figures().acceptPauses, 0u);
 }
 
 TEST_F(AcceptorProcess, WaitsForACustodian) {
