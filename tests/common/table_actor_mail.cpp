@@ -119,9 +119,8 @@ void TableActor::carryLaneReply(bool again) {
         violation("slot %u: reply %u of row %u was accepted and dropped", ref.slot, reply.number.load(),
                   self_.row);
     }
-    lane->done(sequence);
-  } else if (record.life.load() == ref.generation + 1 && record.next.load() == reply.number.load()) {
-    record.next.store(reply.number.load() + 1);
+    lane->done(
+        sequence);  // after what is noted above: a predecessor that came so far has noted it, or was refused
   }
   ++arena_->counters.laneReplies;
   failpoint("actor.acknowledged");

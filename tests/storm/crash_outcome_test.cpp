@@ -241,7 +241,7 @@ INSTANTIATE_TEST_SUITE_P(
                             First::kKillForwarder}),
     nameOf);
 
-// Calls that fail: with sys.accept4 clients wait in the backlog (tests/custody/acceptor_test.cpp).
+// Calls that fail: with sys.accept4 clients wait in the backlog (tests/custody/acceptor_limits_test.cpp).
 struct FailingCall : ::testing::Test {
   WorkerProcess upstream{{programPath("paradox-example-echo"), "--quiet"}};
   GatewayOptions with(const char* points) const {
@@ -315,8 +315,8 @@ TEST(FailpointTable, HasATestForEach) {
   for (const char* file : {"tests/storm/crash_outcome_test.cpp", "tests/handover/failpoint_test.cpp",
                            "tests/handover/custodian_renewal_test.cpp", "tests/gateway/resume_crash_test.cpp",
                            "tests/gateway/resume_lanes_test.cpp", "tests/custody/acceptor_test.cpp",
-                           "tests/storm/custody_cost_test.cpp", "tests/custody/custodian_test.cpp",
-                           "tests/custody/reconcile_test.cpp"})
+                           "tests/custody/acceptor_limits_test.cpp", "tests/storm/custody_cost_test.cpp",
+                           "tests/custody/custodian_test.cpp", "tests/custody/reconcile_test.cpp"})
     tests += textOf(fs::path(PPX_SOURCE_DIR) / file);
   // Alone, or armed: no longer name that begins so.
   auto stands = [&](const std::string& name, char end) {
