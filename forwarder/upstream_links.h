@@ -55,8 +55,8 @@ class UpstreamLinks {
   bool quiesce(uint32_t upstream);
   void reopen(uint32_t upstream);
   void reopenAll();
-  // Its sessions move though it has not ended the stream that was half-closed at `halfClosed`: each that this leaves in
-  // doubt is counted and logged, and goes on. How many these are.
+  // Its sessions move though it has not ended the stream that was half-closed at `halfClosed` (monotonic): each that this
+  // leaves in doubt is counted and logged, and goes on. How many these are.
   uint32_t noteUnproven(uint32_t upstream, Millis halfClosed);
   // Opens no stream to an upstream to which `predecessor` has one.
   void follow(WorkerId predecessor);

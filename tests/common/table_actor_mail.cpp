@@ -119,8 +119,8 @@ void TableActor::carryLaneReply(bool again) {
         violation("slot %u: reply %u of row %u was accepted and dropped", ref.slot, reply.number.load(),
                   self_.row);
     }
-    lane->done(
-        sequence);  // after what is noted above: a predecessor that came so far has noted it, or was refused
+    // Last: a predecessor that came so far has noted what it pushed, or was refused.
+    lane->done(sequence);
   }
   ++arena_->counters.laneReplies;
   failpoint("actor.acknowledged");

@@ -179,34 +179,6 @@ TEST_F(UpstreamLinksTest, AfterTheBarrierTimeoutSessionsMoveAnywayAndTheStreamLi
   EXPECT_EQ(streamState(0), StreamState::kDraining);
 }
 
-// Nobody knows what of their input it has read: each with traffic shortly before the half-close is reported, and goes on
-// also where a loss would end it.
-TEST_F(UpstreamLinksTest, AfterTheBarrierTimeoutSessionsWithTrafficAreInDoubtAndGoOn) {
-  bench_.table().header().barrierTimeoutMs.store(50);
-  bench_.table().header().doubtWindowMs.store(1000);
-  bench_.table().listener(0).closeOnUpstreamLoss.store(1);
-  bench_.readyUpstream(0);
-  Session& busy = bench_.connect(client_);
-  UniqueFd quietClient;
-  Session& quiet = bench_.connect(quietClient);
-  const auto now = static_cast<uint64_t>(monotonicMillis());
-  busy.slot().lastPassedMs.store(now - 500);
-  quiet.slot().lastPassedMs.store(now - 1500);
-  bench_.readyUpstream(1);
-  bench_.setUpstream(0, UpstreamLife::kDraining, UpstreamHealth::kReady);
-  bench_.links.sync();
-  EXPECT_EQ(bench_.table().worker(0).inDoubt.load(), 0u);
-  bench_.links.tick(monotonicMillis() + 51);
-  EXPECT_EQ(bench_.table().worker(0).inDoubt.load(), 1u);
-  for (Session* session : {&busy, &quiet}) {
-    EXPECT_EQ(session->phase(), SessionPhase::kOpen);
-    EXPECT_EQ(session->upstream(), 1u);
-  }
-  bench_.port.ended(streamTo(0), false);
-  bench_.links.collect();
-  EXPECT_EQ(bench_.table().worker(0).inDoubt.load(), 1u) << "what has moved has been reported";
-}
-
 TEST_F(UpstreamLinksTest, AnAttemptThatNeitherOpensNorFailsIsGivenUp) {
   bench_.setUpstream(0, UpstreamLife::kActive, UpstreamHealth::kReady);
   ASSERT_EQ(streamState(0), StreamState::kConnecting);
@@ -260,24 +232,54 @@ TEST_F(UpstreamLinksTest, WithUpstreamLossCloseASessionWithTrafficEndsAndAQuietO
   EXPECT_EQ(quiet.upstream(), 1u);
 }
 
-// A forwarder that has no processor to run on learns late that a stream has broken: until then nobody can say when it did.
-struct LateNews : UpstreamLinksTest {
-  void learnOfTheLoss(const std::function<void()>& tell) {
+// Two sessions of upstream 0 with a window of a second, another upstream to go to, and a policy that ends who is in doubt.
+struct BusyAndQuiet : UpstreamLinksTest {
+  BusyAndQuiet() {
     bench_.table().header().doubtWindowMs.store(1000);
     bench_.table().listener(0).closeOnUpstreamLoss.store(1);
     bench_.readyUpstream(0);
-    Session& busy = bench_.connect(client_);
-    UniqueFd quietClient;
-    Session& quiet = bench_.connect(quietClient);
+    busy_ = &bench_.connect(client_);
+    quiet_ = &bench_.connect(quietClient_);
     bench_.readyUpstream(1);
-    const auto now = static_cast<uint64_t>(monotonicMillis());
-    bench_.port.lastSign = static_cast<Millis>(now - 2000);
-    busy.slot().lastPassedMs.store(now - 1500);
-    quiet.slot().lastPassedMs.store(now - 3500);
+  }
+  // So many milliseconds ago a stream took the last input of each.
+  void werePassed(Millis busyAgo, Millis quietAgo) {
+    busy_->slot().lastPassedMs.store(static_cast<uint64_t>(monotonicMillis() - busyAgo));
+    quiet_->slot().lastPassedMs.store(static_cast<uint64_t>(monotonicMillis() - quietAgo));
+  }
+
+  UniqueFd quietClient_;
+  Session *busy_ = nullptr, *quiet_ = nullptr;
+};
+
+// Nobody knows what of their input it has read: each with traffic shortly before the half-close is reported, and goes on
+// also where a loss would end it.
+TEST_F(BusyAndQuiet, AfterTheBarrierTimeoutSessionsWithTrafficAreInDoubtAndGoOn) {
+  bench_.table().header().barrierTimeoutMs.store(50);
+  werePassed(500, 1500);
+  bench_.setUpstream(0, UpstreamLife::kDraining, UpstreamHealth::kReady);
+  bench_.links.sync();
+  EXPECT_EQ(bench_.table().worker(0).inDoubt.load(), 0u);
+  bench_.links.tick(monotonicMillis() + 51);
+  EXPECT_EQ(bench_.table().worker(0).inDoubt.load(), 1u);
+  for (Session* session : {busy_, quiet_}) {
+    EXPECT_EQ(session->phase(), SessionPhase::kOpen);
+    EXPECT_EQ(session->upstream(), 1u);
+  }
+  bench_.port.ended(streamTo(0), false);
+  bench_.links.collect();
+  EXPECT_EQ(bench_.table().worker(0).inDoubt.load(), 1u) << "what has moved has been reported";
+}
+
+// A forwarder that has no processor to run on learns late that a stream has broken: until then nobody can say when it did.
+struct LateNews : BusyAndQuiet {
+  void learnOfTheLoss(const std::function<void()>& tell) {
+    bench_.port.lastSign = monotonicMillis() - 2000;
+    werePassed(1500, 3500);
     tell();
-    EXPECT_EQ(busy.phase(), SessionPhase::kDropping);
-    EXPECT_EQ(quiet.phase(), SessionPhase::kOpen);
-    EXPECT_EQ(quiet.upstream(), 1u);
+    EXPECT_EQ(busy_->phase(), SessionPhase::kDropping);
+    EXPECT_EQ(quiet_->phase(), SessionPhase::kOpen);
+    EXPECT_EQ(quiet_->upstream(), 1u);
   }
 };
 

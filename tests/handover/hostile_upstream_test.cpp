@@ -83,6 +83,19 @@ TEST_F(HostileUpstream, ThatNeverEndsItsStreamKeepsNobodyAndItsLateRepliesArrive
   EXPECT_EQ(client.exchange("still"), "still");
 }
 
+TEST_F(HostileUpstream, ThatNeverEndsItsStreamLeavesInDoubtWhoIsRoutedByMessage) {
+  InTestUpstream upstream;
+  upstream.setEndsAtInputEnd(false);
+  GatewayOptions byMessage = options(upstream.port());
+  byMessage.listener += "routing = \"message\"\n";
+  Served served(byMessage);
+  EXPECT_EQ(restart(served.gateway).at("state"), "done");
+  auto moves = events(served.gateway, "forwarder_moved");
+  ASSERT_EQ(moves.size(), 1u);
+  EXPECT_EQ(moves[0].at("in_doubt"), 1) << "any of its payloads may be there, unread";
+  EXPECT_EQ(served.client->exchange("after"), "after");
+}
+
 TEST_F(HostileUpstream, ThatEndsItsStreamWithAnErrorCostsNobodyHisConnection) {
   InTestUpstream upstream;
   upstream.setEndsAtInputEnd(false);

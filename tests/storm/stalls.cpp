@@ -17,8 +17,8 @@ using std::chrono::milliseconds;
 
 constexpr int kTurnMs = 10;
 constexpr milliseconds kLook(100);  // for new processes
-// A stall is half of the longest on average; a third of the time is that, and two thirds are without.
-constexpr double kChance = 0.5 * kTurnMs / (Stalls::kLongestStallMs / 2.0);
+// A stall takes half of the longest on average; twice that from one to the next makes a third of the time.
+constexpr double kChance = 1.0 * kTurnMs / Stalls::kLongestStallMs;
 
 class Staller {
  public:
@@ -28,7 +28,11 @@ class Staller {
   }
 
   void turn(Clock::time_point now) {
-    std::erase_if(stalled_, [&](const auto& each) { return each.second <= now && goOn(each.first); });
+    std::erase_if(stalled_, [now](const auto& each) {
+      const auto& [pid, until] = each;
+      if (until <= now) ::kill(pid, SIGCONT);
+      return until <= now;
+    });
     if (now >= lookAt_) {
       pids_ = processesWith(word_);
       lookAt_ = now + kLook;
@@ -41,11 +45,6 @@ class Staller {
   }
 
  private:
-  static bool goOn(pid_t pid) {
-    ::kill(pid, SIGCONT);
-    return true;
-  }
-
   std::string word_;
   std::mt19937 random_;
   std::map<pid_t, Clock::time_point> stalled_;  // until when
